@@ -1,0 +1,152 @@
+//! What a plugin's code holds: its way to the daemon, and the call it is working on.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::link::{Log, Progress, Published, method};
+use protocol::{Draft, Fault, Role};
+use serde_json::Value;
+
+use crate::call::Running;
+use crate::link::Link;
+use crate::{Limits, Manifest};
+
+/// The plugin's way to the daemon. Cheap to clone; a clone may live in any thread and outlive the
+/// call it was made in.
+#[derive(Clone)]
+pub struct Context {
+    link: Arc<Link>,
+    call: Option<Arc<Running>>,
+}
+
+impl Context {
+    pub(crate) fn new(link: Arc<Link>, call: Option<Arc<Running>>) -> Self {
+        Self { link, call }
+    }
+
+    /// Publishes an event and returns when the daemon has recorded it: from then on it survives a
+    /// crash. Waits while the daemon wants no more events.
+    ///
+    /// # Errors
+    /// `bad-request` when the class is not in the manifest or a part is over its bound, `too-large`
+    /// when the line would be, `unavailable` when the daemon is gone, and whatever the daemon
+    /// refuses it with.
+    pub fn publish(&self, draft: &Draft) -> Result<Published, Fault> {
+        self.link.publish(draft)
+    }
+
+    /// Publishes an event and does not wait for it to be recorded; waits only while the daemon
+    /// wants no more events. For many events of little worth each.
+    ///
+    /// # Errors
+    /// As [`Context::publish`], without the daemon's refusals: those go to the daemon's log.
+    pub fn publish_unacknowledged(&self, draft: &Draft) -> Result<(), Fault> {
+        self.link.tell_event(draft)
+    }
+
+    /// Says how far the call is: `done` of `total` (if known) in `unit` (`bytes`, `files`, …), and
+    /// one sentence for a person. Call it as often as you like: at most twenty a second are sent,
+    /// and the last one always. Outside a call it does nothing.
+    pub fn progress(&self, done: u64, total: Option<u64>, unit: &str, message: &str) {
+        let Some(call) = &self.call else { return };
+        if call.may_tell(Instant::now(), total == Some(done)) {
+            let progress = Progress {
+                request_id: call.who.request_id.clone(),
+                done,
+                total,
+                unit: unit.to_owned(),
+                message: message.to_owned(),
+            };
+            self.link.tell(method::PROGRESS, &progress);
+        }
+    }
+
+    /// Whether to stop: nobody waits for this call any more, or the plugin is to end.
+    pub fn cancelled(&self) -> bool {
+        self.link.is_ending() || self.call.as_ref().is_some_and(|call| call.is_cancelled())
+    }
+
+    /// Sleeps, but no longer than until [`Context::cancelled`]. Returns whether the whole time
+    /// passed: `while ctx.pause(second) { … }` is a loop that ends when it should.
+    pub fn pause(&self, time: Duration) -> bool {
+        self.link.pause(time, || self.cancelled())
+    }
+
+    /// When the daemon gives up on this call; `None` outside a call.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.call.as_ref().map(|call| call.deadline)
+    }
+
+    /// Who asks, for example `local:root` or `token:backup`; outside a call `plugin:` and the id.
+    pub fn actor(&self) -> &str {
+        match &self.call {
+            Some(call) => &call.who.actor,
+            None => &self.link.actor,
+        }
+    }
+
+    /// What the asker may do. The daemon has checked it against the manifest already. Outside a
+    /// call: [`Role::Viewer`], since nobody asked.
+    pub fn role(&self) -> Role {
+        self.call.as_ref().map_or(Role::Viewer, |call| call.who.role)
+    }
+
+    /// Writes one line into the daemon's log. Causes go here; secrets must not.
+    pub fn log(&self, level: Level, message: &str) {
+        let log = Log { level: level.as_str().to_owned(), message: message.to_owned() };
+        self.link.tell(method::LOG, &log);
+    }
+
+    /// The plugin's private directory: mode 0700, its own across restarts.
+    pub fn state_dir(&self) -> &Path {
+        Path::new(&self.link.welcome.state_dir)
+    }
+
+    /// The plugin's section of the daemon's configuration; `null` when there is none.
+    pub fn config(&self) -> &Value {
+        &self.link.welcome.config
+    }
+
+    /// The manifest's limits, which the daemon enforces.
+    pub fn limits(&self) -> &Limits {
+        &self.link.manifest.limits
+    }
+
+    /// The plugin's own manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.link.manifest
+    }
+
+    /// How many events may be published right now without waiting.
+    pub fn credit(&self) -> u32 {
+        self.link.credit()
+    }
+}
+
+/// How much a line of the log matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Somebody must act.
+    Error,
+    /// Somebody may want to act.
+    Warn,
+    /// It happened.
+    Info,
+    /// For the author of the plugin.
+    Debug,
+    /// For the author of the plugin on a bad day.
+    Trace,
+}
+
+impl Level {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Threads that run calls: none until they are needed, never more than the bound.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use crate::link::locked;
+
+/// A thread without work ends after this time.
+const IDLE: Duration = Duration::from_secs(10);
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A pool of `bound` threads with a queue of the same length. The daemon keeps no more calls in
+/// flight than that; the queue is for those that it has given up on and that still run here.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Shared>);
+
+struct Shared {
+    bound: usize,
+    state: Mutex<State>,
+    /// Told when there is work, and when the last of it is done.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Work>,
+    threads: usize,
+    idle: usize,
+    open: bool,
+}
+
+/// The queue is full; the work was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Pool {
+    /// A pool that holds its work back until [`Pool::open`].
+    pub(crate) fn new(bound: usize) -> Self {
+        let state = Mutex::new(State::default());
+        Self(Arc::new(Shared { bound, state, changed: Condvar::new() }))
+    }
+
+    /// Lets the work begin.
+    pub(crate) fn open(&self) {
+        locked(&self.0.state).open = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Takes one piece of work.
+    pub(crate) fn submit(&self, work: Work) -> Result<(), Full> {
+        let mut state = locked(&self.0.state);
+        let free = state.idle + (self.0.bound - state.threads);
+        if state.queue.len() >= free + self.0.bound {
+            return Err(Full);
+        }
+        state.queue.push_back(work);
+        if state.queue.len() > state.idle && state.threads < self.0.bound {
+            state.threads += 1;
+            let shared = Arc::clone(&self.0);
+            if Builder::new().name("call".to_owned()).spawn(move || shared.work()).is_err() {
+                // No thread to be had: the others will come to it, unless there is none.
+                state.threads -= 1;
+                if state.threads == 0 {
+                    drop(state.queue.pop_back());
+                    return Err(Full);
+                }
+            }
+        }
+        drop(state);
+        self.0.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits until nothing is queued or running; false when `deadline` came first.
+    pub(crate) fn drained_by(&self, deadline: Instant) -> bool {
+        let mut state = locked(&self.0.state);
+        loop {
+            if state.queue.is_empty() && state.idle == state.threads {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let woken = self.0.changed.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        while let Some(work) = self.next() {
+            work();
+        }
+    }
+
+    fn next(&self) -> Option<Work> {
+        let mut state = locked(&self.state);
+        state.idle += 1;
+        self.changed.notify_all();
+        let end = Instant::now() + IDLE;
+        loop {
+            let work = if state.open { state.queue.pop_front() } else { None };
+            let left = end.saturating_duration_since(Instant::now());
+            if work.is_some() || (left.is_zero() && state.queue.is_empty()) {
+                state.idle -= 1;
+                state.threads -= usize::from(work.is_none());
+                return work;
+            }
+            // Before the pool is open there is nothing to be late for.
+            let left = left.max(Duration::from_millis(100));
+            let woken = self.changed.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
