@@ -35,7 +35,8 @@ pub mod method {
     pub const HEALTH: &str = "health";
     /// daemon → plugin, request: finish, answer, exit. Standard input is closed next.
     pub const SHUTDOWN: &str = "shutdown";
-    /// daemon → plugin, notification: so many more events may be published.
+    /// daemon → plugin, notification: so many more events may be published. Each `event/publish`,
+    /// as a request or a notification, also a refused one, costs one; only this gives it back.
     pub const CREDIT: &str = "event/credit";
     /// plugin → daemon: this happened. As a request it is answered when the event is durable.
     pub const PUBLISH: &str = "event/publish";
@@ -119,7 +120,9 @@ impl Frame {
     /// The frame as one line, without its end.
     pub fn line(&self) -> String {
         // Every part is already JSON or a text, so printing cannot fail.
-        serde_json::to_string(self).unwrap_or_default()
+        let text = serde_json::to_string(self).unwrap_or_default();
+        // Carried JSON may be spread over lines; outside of texts an end of line is only a blank.
+        if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text }
     }
 
     /// Reads one line.
@@ -317,6 +320,15 @@ mod tests {
         let fault = Fault::not_found("no dataset").with_hint("list them");
         let frame = Frame::parse(&Frame::fault(Id::Number(1), &fault).line()).unwrap();
         assert_eq!(fault_of(&frame.error.unwrap()), fault);
+    }
+
+    #[test]
+    fn carried_json_over_several_lines_goes_out_as_one() {
+        let pretty = Json::parse("{\r\n  \"text\": \"a\\nb\"\n}".to_owned()).unwrap();
+        let line = Frame::notification(method::PUBLISH, pretty).line();
+        assert!(!line.contains(['\n', '\r']), "{line}");
+        let back: Value = Frame::parse(&line).unwrap().read_params().unwrap();
+        assert_eq!(back["text"], "a\nb");
     }
 
     #[test]
