@@ -1,0 +1,103 @@
+//! Removing what no manifest refers to.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+
+use super::super::error::{Error, Result};
+use super::manifest::{self, Node, Reader};
+use super::store::{self, Lock, Store};
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Number of blobs.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Removes leftovers of killed snapshots, when there are any and nobody takes a snapshot now.
+/// A damaged manifest keeps all blobs where they are (what it refers to is unknown); the reason is
+/// then written into the marker and shown by the back end's capabilities.
+pub(super) fn recover(store: &Store) -> Result<Swept> {
+    let Some(lock) = store.try_exclusive()? else { return Ok(Swept::default()) };
+    let failed = |cause: io::Error| Error::io("clean the snapshot store", cause);
+    let abandoned = store.abandoned().map_err(failed)?;
+    if abandoned.is_empty() && store.sweep_wanted().is_none() {
+        return Ok(Swept::default());
+    }
+    // The marker first: it takes over the workspaces' office.
+    store.want_sweep("a snapshot was not finished").map_err(failed)?;
+    for path in abandoned {
+        fs::remove_dir_all(path).map_err(failed)?;
+    }
+    match sweep(store, &lock) {
+        Ok(swept) => {
+            store.sweep_done().map_err(failed)?;
+            Ok(swept)
+        }
+        Err(error) => {
+            store.want_sweep(&error.to_string()).map_err(failed)?;
+            Ok(Swept::default())
+        }
+    }
+}
+
+/// Marks every blob a manifest refers to and removes the others.
+fn sweep(store: &Store, _exclusive: &Lock) -> Result<Swept> {
+    let failed = |cause: io::Error| Error::io("sweep the snapshot store", cause);
+    let marked = mark(store)?;
+    let mut swept = Swept::default();
+    for shard in store.blob_dirs().map_err(failed)? {
+        let mut kept = 0_usize;
+        for path in store::children(&shard).map_err(failed)? {
+            let hash = path.file_name().and_then(|name| name.to_str());
+            let hash = hash.and_then(|name| blake3::Hash::from_hex(name).ok());
+            if hash.is_some_and(|hash| marked.contains(hash.as_bytes())) {
+                kept += 1;
+                continue;
+            }
+            swept.bytes += fs::symlink_metadata(&path).map_or(0, |meta| meta.len());
+            swept.blobs += 1;
+            fs::remove_file(&path).map_err(failed)?;
+        }
+        if kept == 0 {
+            fs::remove_dir(&shard).map_err(failed)?;
+        }
+    }
+    Ok(swept)
+}
+
+/// The hashes all manifests refer to; an error when one of them cannot be trusted.
+fn mark(store: &Store) -> Result<HashSet<[u8; 32]>> {
+    let failed = |cause: io::Error| Error::io("read the snapshot store", cause);
+    let mut marked = HashSet::new();
+    for dir in store.snap_dirs().map_err(failed)? {
+        for path in store::manifests(&dir).map_err(failed)? {
+            mark_one(&path, &mut marked).map_err(|cause| {
+                Error::failed(format!(
+                    "The manifest {} is damaged, so unreferenced blobs are kept. \
+                     Destroy that snapshot to free them.",
+                    path.display()
+                ))
+                .because(cause)
+            })?;
+        }
+    }
+    Ok(marked)
+}
+
+fn mark_one(path: &std::path::Path, marked: &mut HashSet<[u8; 32]>) -> io::Result<()> {
+    let hash = manifest::hash_file(path)?;
+    if path.file_name().is_none_or(|name| name.to_string_lossy() != hash.to_hex().as_str()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its hash is not its name"));
+    }
+    let mut reader = Reader::open(path)?;
+    while let Some(entry) = reader.next_entry()? {
+        if let Node::File { blob: Some(blob), .. } = entry.node {
+            marked.insert(*blob.as_bytes());
+        }
+    }
+    Ok(())
+}
