@@ -1,1 +1,6 @@
-//! kit
+//! What the tests of every crate share.
+//!
+//! It knows the words of `protocol` and how to start things; it must not hold expectations: those
+//! belong to the tests.
+
+pub mod plugins;

@@ -1,0 +1,224 @@
+//! Behaviours that keep to the protocol, by the SDK.
+
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use protocol::Json;
+use sdk::{Context, Draft, Fault, Level, Plugin, Published, Request, Value, json};
+
+use crate::Order;
+use crate::process::{eat, linger, portrait};
+
+/// Serves with the SDK; `None` when the behaviour is not one of these.
+pub(crate) fn serve(order: &Order) -> Option<ExitCode> {
+    let time = Duration::from_millis(order.number.unwrap_or(200));
+    let manner = match order.behaviour.as_str() {
+        "good" => Manner::Good,
+        "hang" => Manner::Hang,
+        "slow" => Manner::Slow(time),
+        "late" => Manner::Late(time),
+        "slow-start" => Manner::SlowStart(time),
+        "crash-loop" => Manner::CrashLoop(time),
+        "eat-memory" => Manner::EatMemory(order.number.unwrap_or(2 << 30)),
+        "no-health" => Manner::NoHealth,
+        "chatty" => Manner::Chatty,
+        _ => return None,
+    };
+    Some(sdk::serve(&order.manifest_text(), Polite(manner)))
+}
+
+enum Manner {
+    Good,
+    Hang,
+    Slow(Duration),
+    Late(Duration),
+    SlowStart(Duration),
+    CrashLoop(Duration),
+    EatMemory(u64),
+    NoHealth,
+    Chatty,
+}
+
+struct Polite(Manner);
+
+impl Plugin for Polite {
+    fn start(&self, ctx: &Context) -> Result<(), Fault> {
+        match &self.0 {
+            Manner::SlowStart(time) => drop(ctx.pause(*time)),
+            Manner::CrashLoop(time) => {
+                let time = *time;
+                std::thread::spawn(move || {
+                    std::thread::sleep(time);
+                    std::process::abort();
+                });
+            }
+            Manner::EatMemory(bytes) => {
+                let eaten = eat(usize::try_from(*bytes).unwrap_or(usize::MAX));
+                ctx.log(Level::Warn, &format!("ate {eaten} of {bytes} bytes"));
+            }
+            Manner::Chatty => {
+                for number in 0..1000 {
+                    eprintln(&format!("line {number} of much that nobody asked for"));
+                }
+                eprintln(&"x".repeat(1 << 20));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn call(&self, ctx: &Context, request: &Request) -> Result<Value, Fault> {
+        match &self.0 {
+            Manner::Hang => linger(),
+            Manner::Slow(time) => drop(ctx.pause(*time)),
+            Manner::Late(time) => {
+                let until = ctx.deadline().unwrap_or_else(Instant::now) + *time;
+                std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            }
+            _ => {}
+        }
+        answer(ctx, request)
+    }
+
+    fn health(&self, _: &Context) -> Result<Value, Fault> {
+        if matches!(self.0, Manner::NoHealth) { linger() } else { Ok(Value::Null) }
+    }
+}
+
+fn answer(ctx: &Context, request: &Request) -> Result<Value, Fault> {
+    let args = &request.args;
+    match request.name.as_str() {
+        "echo" => Ok(args.clone()),
+        "sleep" => sleep(ctx, args),
+        "publish" => publish(ctx, args),
+        "fault" => Err(serde_json::from_value(args["fault"].clone())
+            .unwrap_or_else(|error| Fault::bad_request(format!("`fault`: {error}")))),
+        "self" => Ok(about(ctx)),
+        "log" => {
+            let level = match args["level"].as_str() {
+                Some("error") => Level::Error,
+                Some("warn") => Level::Warn,
+                _ => Level::Info,
+            };
+            ctx.log(level, args["message"].as_str().unwrap_or_default());
+            Ok(Value::Null)
+        }
+        "hang" => linger(),
+        "eat" => {
+            let bytes = usize::try_from(number(args, "bytes", 0)).unwrap_or(usize::MAX);
+            Ok(json!({ "eaten": eat(bytes) }))
+        }
+        "exit" => {
+            std::process::exit(i32::try_from(number(args, "code", 0)).unwrap_or(1));
+        }
+        "crash" => std::process::abort(),
+        "panic" => panicking(),
+        _ => Err(sdk::unknown_method(request)),
+    }
+}
+
+#[allow(clippy::panic, reason = "a panic is what the test asked for")]
+fn panicking() -> ! {
+    panic!("as asked for")
+}
+
+fn sleep(ctx: &Context, args: &Value) -> Result<Value, Fault> {
+    let ms = number(args, "ms", 100);
+    let begin = Instant::now();
+    let step = Duration::from_millis((ms / 10).clamp(1, 100));
+    loop {
+        let slept = u64::try_from(begin.elapsed().as_millis()).unwrap_or(ms).min(ms);
+        ctx.progress(slept, Some(ms), "ms", "sleeping");
+        if slept == ms {
+            return Ok(json!({ "slept_ms": ms }));
+        }
+        if !ctx.pause(step.min(Duration::from_millis(ms - slept))) {
+            return Err(Fault::new(sdk::FaultKind::Cancelled, "the sleep was cut short"));
+        }
+    }
+}
+
+/// Publishes `draft` `n` times with at most `batch` unanswered; a batch of 0 asks for no answers.
+/// Each event's `data` (an object or absent) gets `i`, its number from 0, so that a test sees order
+/// and loss.
+fn publish(ctx: &Context, args: &Value) -> Result<Value, Fault> {
+    let draft: Draft = serde_json::from_value(args["draft"].clone())
+        .map_err(|error| Fault::bad_request(format!("`draft`: {error}")))?;
+    let (n, batch) = (number(args, "n", 1), number(args, "batch", 1));
+    if batch == 0 {
+        for i in 0..n {
+            ctx.publish_unacknowledged(&numbered(&draft, i))?;
+        }
+        return Ok(json!({ "published": n }));
+    }
+    let width = usize::try_from(batch.min(64)).unwrap_or(1);
+    // As many places as threads: each thread hands over one number at a time.
+    let (give, take) = sync_channel::<u64>(width);
+    let take = std::sync::Mutex::new(take);
+    let told = std::sync::Mutex::new(Vec::<Published>::new());
+    let outcome = std::thread::scope(|scope| {
+        let work = || publish_taken(ctx, &draft, &take, &told);
+        let threads: Vec<_> = (0..width).map(|_| scope.spawn(work)).collect();
+        for i in 0..n {
+            if give.send(i).is_err() {
+                break;
+            }
+        }
+        drop(give);
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
+    });
+    outcome?;
+    let told = told.into_inner().unwrap_or_default();
+    let seqs = || told.iter().filter_map(|published| published.seq);
+    Ok(json!({ "published": told.len(), "first": seqs().min(), "last": seqs().max() }))
+}
+
+fn publish_taken(
+    ctx: &Context,
+    draft: &Draft,
+    take: &std::sync::Mutex<Receiver<u64>>,
+    told: &std::sync::Mutex<Vec<Published>>,
+) -> Result<(), Fault> {
+    let next = || take.lock().ok().and_then(|take| take.recv().ok());
+    let mut fault = Ok(());
+    while let Some(i) = next() {
+        // After a refusal the rest is taken and thrown away, so that the giver is not left waiting.
+        if fault.is_ok() {
+            match ctx.publish(&numbered(draft, i)) {
+                Ok(published) => told.lock().map_or((), |mut told| told.push(published)),
+                Err(refusal) => fault = Err(refusal),
+            }
+        }
+    }
+    fault
+}
+
+fn numbered(draft: &Draft, i: u64) -> Draft {
+    let mut data: Value = draft.data.read().unwrap_or_default();
+    if data.is_null() || data.is_object() {
+        data["i"] = i.into();
+    }
+    Draft { data: Json::from(data), ..draft.clone() }
+}
+
+fn about(ctx: &Context) -> Value {
+    let mut about = portrait();
+    about["actor"] = ctx.actor().into();
+    about["role"] = ctx.role().as_str().into();
+    about["state_dir"] = json!(ctx.state_dir());
+    about["config"] = ctx.config().clone();
+    about["credit"] = ctx.credit().into();
+    about["deadline_ms"] =
+        json!(ctx.deadline().map(|end| end.saturating_duration_since(Instant::now()).as_millis()));
+    about
+}
+
+fn number(args: &Value, name: &str, otherwise: u64) -> u64 {
+    args[name].as_u64().unwrap_or(otherwise)
+}
+
+fn eprintln(line: &str) {
+    use std::io::Write;
+    drop(writeln!(std::io::stderr(), "{line}"));
+}
