@@ -1,0 +1,295 @@
+//! The store: the durable event log and the credentials; the only place that speaks SQL.
+//!
+//! It knows how events are kept: numbered without a gap, durable before anybody hears of them,
+//! bounded in age and size. It must not know who publishes or subscribes, nor what a class means.
+//! The bus appends and reads, `access` keeps its tokens here, `daemon` opens and closes it.
+//!
+//! SQLite blocks, so it lives on threads of its own: one writes, one serves replay and one serves
+//! questions about history that may take longer. The handles here are async.
+
+mod errno;
+mod error;
+mod history;
+mod lane;
+mod open;
+mod rows;
+mod writer;
+
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use protocol::{Class, Event, Filter, Json, Priority};
+use tokio::sync::{Semaphore, oneshot};
+use uuid::Uuid;
+
+use self::lane::Lane;
+use self::writer::{Append, Errand, Progress, Writer};
+use crate::clock::Clock;
+
+pub use self::error::StoreError;
+pub use self::history::{PAGE_MAX, Page, Query};
+pub use self::writer::Committed;
+
+/// The room in the writer's queue, in shares of [`SHARE_BYTES`]: one batch waits while one is being
+/// made durable, and 16 MiB of records at most, whatever their size.
+const SHARES: usize = writer::BATCH_RECORDS;
+const SHARE_BYTES: usize = 16 << 10;
+
+/// How long and how much the event log keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Events older than this are removed; `None` keeps them whatever their age.
+    pub max_age: Option<Duration>,
+    /// The oldest events are removed when the database holds more bytes than this; `None` lets it
+    /// grow. The file may be larger by a small part and by what has not been tidied yet.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for StoreSettings {
+    /// 90 days and 1 GiB: about three million events of the usual size.
+    fn default() -> Self {
+        Self { max_age: Some(Duration::from_hours(90 * 24)), max_bytes: Some(1 << 30) }
+    }
+}
+
+/// An event before it has its place, id and time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Who says it: `sysadmd`, a plugin's id, or `client`.
+    pub source: String,
+    /// The kind.
+    pub class: Class,
+    /// What it happened to; may be empty.
+    pub subject: String,
+    /// How urgent.
+    pub priority: Priority,
+    /// One English sentence for a person.
+    pub message: String,
+    /// Everything else.
+    pub data: Json,
+}
+
+impl Record {
+    fn weight(&self) -> usize {
+        size_of::<Event>()
+            + self.source.len()
+            + self.class.as_str().len()
+            + self.subject.len()
+            + self.message.len()
+            + self.data.text().len()
+    }
+}
+
+/// What the log holds: every number from `oldest` to `head`. Empty: `oldest` is `head + 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The number of the oldest event that is still there.
+    pub oldest: u64,
+    /// The number of the newest event; 0 before the first.
+    pub head: u64,
+}
+
+/// The opened state of this host. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    instance: Uuid,
+    progress: Arc<Progress>,
+    inbox: SyncSender<Errand>,
+    room: Arc<Semaphore>,
+    replay: Lane,
+    history: Lane,
+    threads: Mutex<Option<Vec<JoinHandle<()>>>>,
+}
+
+impl Store {
+    /// Opens the state directory, and makes it if there is none. Blocks; meant for the start.
+    ///
+    /// # Errors
+    /// When another daemon uses it, or its database is damaged, foreign or too new: then nothing
+    /// in it is changed, and the sentence says what to do.
+    pub fn open(dir: &Path, clock: Clock, settings: StoreSettings) -> Result<Self, StoreError> {
+        let opened = open::open(dir)?;
+        clock.advance_to(opened.newest_micros);
+        let progress = Arc::new(Progress::new(opened.bounds));
+        // One place more than shares, for the word that stops it: so sending never blocks.
+        let (inbox, errands) = sync_channel(SHARES + 1);
+        let spawning = |cause| StoreError::Io {
+            doing: "start a thread for the database".to_owned(),
+            cause: Arc::new(cause),
+        };
+        let lane =
+            |name| Lane::start(name, open::reader(&opened.file)?, &opened.file).map_err(spawning);
+        let (replay, replay_thread) = lane("store-replay")?;
+        let (history, history_thread) = lane("store-history")?;
+        let writer = Writer {
+            db: opened.db,
+            file: opened.file,
+            clock,
+            progress: Arc::clone(&progress),
+            inbox: errands,
+        };
+        let lock = opened.lock;
+        let writer_thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                writer.run();
+                drop(lock);
+            })
+            .map_err(spawning)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                instance: opened.instance,
+                progress,
+                inbox,
+                room: Arc::new(Semaphore::new(SHARES)),
+                replay,
+                history,
+                threads: Mutex::new(Some(vec![replay_thread, history_thread, writer_thread])),
+            }),
+        })
+    }
+
+    /// Names this database, once and for all.
+    pub fn instance(&self) -> Uuid {
+        self.shared.instance
+    }
+
+    /// The event log.
+    pub fn log(&self) -> EventLog {
+        EventLog { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Records what is still waiting, folds the write-ahead log into the database and ends the
+    /// threads. Blocks. Whatever is asked of any handle afterwards answers
+    /// [`StoreError::Stopped`]. Closing twice does nothing.
+    pub fn close(&self) {
+        let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(threads) = threads else { return };
+        // Readers first, so that the writer is the last to leave and can fold everything in.
+        self.shared.replay.stop();
+        self.shared.history.stop();
+        // An error means that it has ended already.
+        let _ended = self.shared.inbox.send(Errand::Stop);
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the database has died");
+            }
+        }
+    }
+}
+
+/// A record in the writer's queue. Dropping this does not take it back.
+#[derive(Debug)]
+#[must_use = "only the answer says whether it was recorded"]
+pub struct Submitted(oneshot::Receiver<Result<Arc<Event>, StoreError>>);
+
+impl Submitted {
+    /// Waits until it is durable; see [`EventLog::append`].
+    pub async fn recorded(self) -> Result<Arc<Event>, StoreError> {
+        self.0.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+/// The durable, ordered list of events. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct EventLog {
+    shared: Arc<Shared>,
+}
+
+impl EventLog {
+    /// Records an event; when this returns it has its number and survives a crash and, as far as
+    /// the disk keeps its word, a power cut. Appends asked for one after the other keep that order.
+    ///
+    /// Whoever stops waiting half-way may find it recorded all the same.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when there is no room: nothing was recorded and no number used up.
+    pub async fn append(&self, record: Record) -> Result<Arc<Event>, StoreError> {
+        self.submit(record).await?.recorded().await
+    }
+
+    /// Puts a record into the queue, waiting for room there, and does not wait until it is
+    /// durable: so one publisher can have many on the way and keep their order.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] when the store was closed.
+    pub async fn submit(&self, record: Record) -> Result<Submitted, StoreError> {
+        let shares = record.weight().div_ceil(SHARE_BYTES).min(SHARES);
+        let room = Arc::clone(&self.shared.room)
+            .acquire_many_owned(u32::try_from(shares).unwrap_or(u32::MAX))
+            .await
+            .map_err(|_| StoreError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        let append = Append { record, reply, _room: room };
+        self.shared.inbox.send(Errand::Append(append)).map_err(|_| StoreError::Stopped)?;
+        Ok(Submitted(answer))
+    }
+
+    /// Sets what is called with every batch, in the order of the log: on the writer's thread, when
+    /// the batch is durable and [`EventLog::bounds`] shows it, before its appenders are answered.
+    /// It must not block. Set once, before the first append.
+    pub fn on_commit(&self, committed: Committed) {
+        self.shared.progress.on_commit(committed);
+    }
+
+    /// What the log holds now. Costs two loads.
+    pub fn bounds(&self) -> Bounds {
+        self.shared.progress.bounds()
+    }
+
+    /// The events after number `after`, in order: as many as there are, `max_events` at most, and
+    /// of [`Event::weight`] `max_bytes` at most, but at least one. Numbers that retention has
+    /// removed are skipped; compare with [`EventLog::bounds`].
+    pub async fn read(
+        &self,
+        after: u64,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let head = self.bounds().head;
+        if after >= head || max_events == 0 {
+            return Ok(Vec::new());
+        }
+        let limits = rows::Limits { after, upto: head, max_events, max_bytes };
+        self.shared.replay.run(move |db| rows::read(db, &limits)).await
+    }
+
+    /// A page of history. One call looks at 100,000 rows at most, so that nobody's question keeps
+    /// the others waiting; then it answers with what it has, and where to go on.
+    pub async fn page(&self, query: Query) -> Result<Page, StoreError> {
+        self.shared.history.run(move |db| history::page(db, &query)).await
+    }
+
+    /// The newest event that matches. A filter for classes or for priority 6 and above finds it by
+    /// an index; any other may have to walk the whole log, in pieces between other questions.
+    pub async fn newest(&self, filter: Filter) -> Result<Option<Arc<Event>>, StoreError> {
+        let mut query = Query { filter, limit: 1, newest_first: true, ..Query::default() };
+        loop {
+            let mut page = self.page(query.clone()).await?;
+            if page.resume.is_none() || !page.events.is_empty() {
+                return Ok(page.events.pop());
+            }
+            query.before_seq = page.resume;
+        }
+    }
+
+    /// Of every class and subject the newest event, where that event matches: the state of things
+    /// as the log knows it. In order; the `limit` newest of them, 10,000 at most.
+    pub async fn newest_each(
+        &self,
+        filter: Filter,
+        limit: usize,
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        self.shared.history.run(move |db| history::newest_each(db, &filter, limit)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Opening: one daemon per directory, and a database that can be trusted.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, params};
+use uuid::Uuid;
+
+use super::error::{Failure, io_error};
+use super::{Bounds, StoreError};
+
+/// The schema this program writes.
+pub(super) const SCHEMA: &str = include_str!("schema.sql");
+/// Marks the file as ours: `sadd` in ASCII.
+pub(super) const APPLICATION_ID: i64 = 0x7361_6464;
+/// The version of [`SCHEMA`].
+pub(super) const VERSION: i64 = 1;
+
+const DATABASE: &str = "sysadmd.db";
+const LOCK: &str = "sysadmd.lock";
+
+/// A database that was found good, and what it holds.
+pub(super) struct Opened {
+    pub(super) file: PathBuf,
+    pub(super) db: Connection,
+    pub(super) instance: Uuid,
+    pub(super) bounds: Bounds,
+    /// The time of the newest event, in microseconds since 1970; 0 without one.
+    pub(super) newest_micros: u64,
+    /// Held as long as the writer lives.
+    pub(super) lock: File,
+}
+
+/// Opens or makes the database in `dir`.
+pub(super) fn open(dir: &Path) -> Result<Opened, StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io_error(format!("make the state directory {}", dir.display())))?;
+    let lock = lock(dir)?;
+    let file = dir.join(DATABASE);
+    if !file.try_exists().map_err(io_error(format!("look for {}", file.display())))? {
+        create(dir, &file)?;
+    }
+    opened(&file, lock)
+}
+
+/// A connection that only reads.
+pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(file, flags)
+        .inspect(|db| db.set_prepared_statement_cache_capacity(32))
+        .map_err(|cause| Failure::from(cause).in_file(file))
+}
+
+fn opened(file: &Path, lock: File) -> Result<Opened, StoreError> {
+    let found = connect(file).and_then(|db| Ok((contents(&db)?, db)));
+    let ((instance, bounds, newest_micros), db) = found.map_err(|failure| failure.in_file(file))?;
+    Ok(Opened { file: file.to_owned(), db, instance, bounds, newest_micros, lock })
+}
+
+fn connect(file: &Path) -> Result<Connection, Failure> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(file, flags)?;
+    db.set_prepared_statement_cache_capacity(32);
+    // FULL makes every commit durable, not only every checkpoint (https://sqlite.org/pragma.html).
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+    Ok(db)
+}
+
+fn contents(db: &Connection) -> Result<(Uuid, Bounds, u64), Failure> {
+    let instance: [u8; 16] = db.query_row("SELECT id FROM instance", [], |row| row.get(0))?;
+    let (oldest, head, micros): (i64, i64, i64) = db.query_row(
+        "SELECT coalesce((SELECT min(seq) FROM events), 1), coalesce((SELECT max(seq) FROM events), 0), \
+                coalesce((SELECT time FROM events ORDER BY seq DESC LIMIT 1), 0)",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    let bounds = Bounds { oldest: oldest.cast_unsigned(), head: head.cast_unsigned() };
+    Ok((Uuid::from_bytes(instance), bounds, micros.cast_unsigned()))
+}
+
+/// Makes the database beside its place and moves it there when it is whole, so that a crash
+/// half-way never leaves one that looks damaged.
+fn create(dir: &Path, file: &Path) -> Result<(), StoreError> {
+    let new = dir.join("sysadmd.db.new");
+    let doing = || format!("make the database {}", file.display());
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(io_error(doing()))?;
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|cause| io_error(doing())(cause.into()))?;
+    let instance = uuid::Builder::from_random_bytes(random).into_uuid();
+    fill(&new, instance).map_err(|cause| Failure::from(cause).in_file(file))?;
+    fs::rename(&new, file).map_err(io_error(doing()))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error(doing()))
+}
+
+fn fill(new: &Path, instance: Uuid) -> Result<(), rusqlite::Error> {
+    let db = Connection::open_with_flags(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    db.execute_batch(&format!(
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA synchronous = FULL; BEGIN; {SCHEMA} \
+         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+    ))?;
+    db.execute("INSERT INTO instance (id) VALUES (?1)", params![instance.as_bytes()])?;
+    db.close().map_err(|(_, cause)| cause)
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(LOCK);
+    let doing = || format!("lock {}", path.display());
+    let mut lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(io_error(doing()))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // Whether the other one has said who it is yet or not, it is there.
+            let _unsaid = lock.read_to_string(&mut text);
+            return Err(StoreError::InUse { dir: dir.to_owned(), pid: text.trim().parse().ok() });
+        }
+        Err(TryLockError::Error(cause)) => return Err(io_error(doing())(cause)),
+    }
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| writeln!(lock, "{}", std::process::id()))
+        .map_err(io_error(doing()))?;
+    Ok(lock)
+}
