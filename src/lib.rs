@@ -1,4 +1,5 @@
 //! lib
 
+pub mod cli;
 pub mod clock;
 pub mod store;

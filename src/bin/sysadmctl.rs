@@ -1,1 +1,4 @@
-fn main() {}
+//! The command-line client.
+fn main() -> std::process::ExitCode {
+    sysadmd::cli::main()
+}

@@ -1,0 +1,199 @@
+//! The command line `sysadmctl`.
+//!
+//! It knows the options, how answers look on a terminal, and the `SysAdm` protocol as any client
+//! does. It must not know the daemon: it stands on the crate `protocol` and on libraries alone.
+//! `src/bin/sysadmctl.rs` calls it.
+
+mod backoff;
+mod client;
+mod connect;
+mod events;
+mod exit;
+mod output;
+mod plugins;
+mod status;
+mod target;
+mod tokens;
+mod trust;
+mod when;
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use serde_json::{Value, json};
+
+use client::Client;
+use exit::{EXIT_TABLE, Exit, Failure};
+use output::Style;
+use target::{Connection, Target};
+
+/// The largest message the daemon takes, so reading more from standard input is of no use.
+const STDIN_BYTES_MAX: u64 = 1024 * 1024;
+
+const ENVIRONMENT: &str = "\
+Environment:
+  SYSADMD_SOCKET, SYSADMD_URL, SYSADMD_TOKEN   as the options; the options win
+  NO_COLOR                                     no colours
+
+Without any of them: /run/sysadmd/sysadmd.sock for root, and for everybody else the socket of
+their own daemon in ~/.local/state/sysadmd/ or, when there is none, the system's.";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "sysadmctl",
+    version,
+    about = "Talk to sysadmd: call its methods, follow its events, manage its plugins",
+    after_help = format!("{ENVIRONMENT}\n\n{EXIT_TABLE}"),
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print JSON instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the daemon and its plugins on one screen
+    Status,
+    /// Call a method and print its result
+    Call {
+        /// The namespace, such as snapshot
+        namespace: String,
+        /// The name, such as list
+        name: String,
+        /// The arguments as JSON; `-` reads them from standard input [default: {}]
+        #[arg(value_name = "JSON")]
+        args: Option<String>,
+    },
+    /// Follow, look back at, or fire events
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Show, start and stop plugins
+    #[command(subcommand)]
+    Plugins(plugins::PluginsCommand),
+    /// Make, show and revoke tokens
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        #[arg(value_parser = ["bash", "zsh", "fish"])]
+        shell: String,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return show_clap(&error),
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn show_clap(error: &clap::Error) -> ExitCode {
+    let wanted = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    // When nobody can read it, the number still tells.
+    error.print().ok();
+    if wanted { ExitCode::SUCCESS } else { Exit::Usage.into() }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    if let Command::Completions { shell } = &arguments.command {
+        return completions(shell);
+    }
+    let style = Style::of_stdout(arguments.json);
+    let target = Target::choose(&arguments.connection)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let done = runtime.block_on(perform(arguments.command, &target, style));
+    // A thread may still be writing to a pipe that nobody reads.
+    runtime.shutdown_background();
+    done
+}
+
+async fn perform(command: Command, target: &Target, style: Style) -> Result<(), Failure> {
+    match command {
+        Command::Status => status::run(target, style).await,
+        Command::Call { namespace, name, args } => {
+            let args = arguments_of(args.as_deref())?;
+            let (mut client, _) = Client::open(target).await?;
+            output::value(style, &client.call::<Value>(&namespace, &name, args).await?)
+        }
+        Command::Events(command) => events::run(command, target, style).await,
+        Command::Plugins(command) => plugins::run(command, target, style).await,
+        Command::Tokens(command) => tokens::run(command, target, style).await,
+        Command::Completions { shell } => completions(&shell),
+    }
+}
+
+fn arguments_of(text: Option<&str>) -> Result<Value, Failure> {
+    let parsed = match text {
+        None => return Ok(json!({})),
+        Some("-") => {
+            let mut text = String::new();
+            let stdin = std::io::stdin().lock();
+            stdin.take(STDIN_BYTES_MAX).read_to_string(&mut text).map_err(|error| {
+                Failure::new(Exit::File, format!("cannot read standard input: {error}"))
+            })?;
+            parse_json(&text)
+        }
+        Some(text) => parse_json(text),
+    };
+    parsed.map_err(|why| Failure::usage(format!("the arguments are no JSON: {why}")))
+}
+
+fn parse_json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+fn completions(shell: &str) -> Result<(), Failure> {
+    let shell: Shell = shell.parse().map_err(Failure::usage)?;
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "sysadmctl", &mut script);
+    output::print(&String::from_utf8_lossy(&script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_behind_the_command() {
+        let given = ["sysadmctl", "call", "rpc", "query", "--json", "--socket", "/s"];
+        let arguments = Arguments::try_parse_from(given).unwrap();
+        assert!(arguments.json);
+        assert_eq!(arguments.connection.socket.unwrap().to_str(), Some("/s"));
+    }
+
+    #[test]
+    fn arguments_are_checked_before_anybody_is_asked() {
+        assert_eq!(arguments_of(None).unwrap(), json!({}));
+        assert_eq!(arguments_of(Some("[1]")).unwrap(), json!([1]));
+        assert_eq!(arguments_of(Some("{a:1}")).unwrap_err().exit, Exit::Usage);
+    }
+}
