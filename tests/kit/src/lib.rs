@@ -3,4 +3,6 @@
 //! It knows the words of `protocol` and how to start things; it must not hold expectations: those
 //! belong to the tests.
 
+pub mod client;
+pub mod lab;
 pub mod plugins;

@@ -1,0 +1,338 @@
+//! A SysAdm client for tests: it says exactly what it is told and shows exactly what comes.
+//!
+//! It shares no code with `sysadmctl` on purpose, so that a misreading of the protocol shows up as
+//! a difference. Every wait has a bound; when it passes, the test fails and says what was missing.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "only tests use it, and a panic is how a test says what did not come"
+)]
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+/// How long every wait lasts at most, unless the caller says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the daemon is, and what to log in with.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A unix socket; the kernel says who we are.
+    Unix(PathBuf),
+    /// TCP with TLS. Any certificate is believed. Without a token nobody logs in.
+    Tls {
+        /// Address and port.
+        addr: SocketAddr,
+        /// What `rpc/auth_token` is sent.
+        token: Option<String>,
+    },
+    /// TCP without TLS.
+    Plain {
+        /// Address and port.
+        addr: SocketAddr,
+        /// What `rpc/auth_token` is sent.
+        token: Option<String>,
+    },
+}
+
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+
+/// One connection. Dropping it breaks the connection without a goodbye, as a crash does.
+pub struct SysAdmClient {
+    socket: WebSocketStream<Box<dyn Bytes>>,
+    calls: u64,
+    /// What came while an answer was awaited, oldest first.
+    early: VecDeque<Value>,
+}
+
+/// What a connection brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Came {
+    /// A message.
+    Message(Value),
+    /// The end: the close code (1006 when there was none) and the reason.
+    Closed(u16, String),
+}
+
+impl SysAdmClient {
+    /// Connects and logs in when there is a token.
+    ///
+    /// # Errors
+    /// A sentence, when there is no connection, no websocket or no login.
+    pub async fn connect(target: Target) -> Result<Self, String> {
+        let (stream, token): (Box<dyn Bytes>, _) = match target {
+            Target::Unix(path) => (Box::new(in_time(UnixStream::connect(path)).await?), None),
+            Target::Plain { addr, token } => {
+                (Box::new(in_time(TcpStream::connect(addr)).await?), token)
+            }
+            Target::Tls { addr, token } => {
+                let stream = in_time(TcpStream::connect(addr)).await?;
+                let name = ServerName::from(addr.ip());
+                let tls = TlsConnector::from(Arc::new(believing_config()));
+                (Box::new(in_time(tls.connect(name, stream)).await?), token)
+            }
+        };
+        let config = WebSocketConfig::default().read_buffer_size(4096);
+        let handshake = client_async_with_config("ws://localhost/", stream, Some(config));
+        let (socket, _) = in_time(handshake).await?;
+        let mut client = Self { socket, calls: 0, early: VecDeque::new() };
+        if let Some(token) = token {
+            let answer = client.call("rpc", "auth_token", json!({ "token": token })).await;
+            answer.map_err(|refusal| format!("the login was refused: {refusal}"))?;
+        }
+        Ok(client)
+    }
+
+    /// Asks and waits for the answer with the same `id`; `Err` holds the `args` of an error.
+    /// What comes in between is kept for [`Self::next`].
+    ///
+    /// # Errors
+    /// The `args` of the error message.
+    ///
+    /// # Panics
+    /// When the connection ends or no answer comes in time.
+    pub async fn call(&mut self, namespace: &str, name: &str, args: Value) -> Result<Value, Value> {
+        let id = self.send(namespace, name, args).await;
+        self.answer(&id).await
+    }
+
+    /// Asks without waiting; the `id` it was given.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub async fn send(&mut self, namespace: &str, name: &str, args: Value) -> String {
+        self.calls += 1;
+        let id = format!("kit-{}", self.calls);
+        let request = json!({"namespace": namespace, "name": name, "id": id, "args": args});
+        self.send_raw(&request.to_string()).await;
+        id
+    }
+
+    /// Waits for the answer to this `id`.
+    ///
+    /// # Errors
+    /// The `args` of the error message.
+    ///
+    /// # Panics
+    /// When the connection ends or no answer comes in time.
+    pub async fn answer(&mut self, id: &str) -> Result<Value, Value> {
+        let answers = |message: &Value| {
+            message["id"] == id && matches!(message["name"].as_str(), Some("response" | "error"))
+        };
+        let early = self.early.iter().position(answers);
+        let mut answer = match early.and_then(|place| self.early.remove(place)) {
+            Some(answer) => answer,
+            None => loop {
+                let message = self.read(&format!("the answer to {id}")).await;
+                if answers(&message) {
+                    break message;
+                }
+                self.early.push_back(message);
+            },
+        };
+        let args = answer["args"].take();
+        if answer["namespace"] == "error" { Err(args) } else { Ok(args) }
+    }
+
+    /// `events/subscribe` with these `args`.
+    ///
+    /// # Errors
+    /// The `args` of the error message.
+    ///
+    /// # Panics
+    /// When the connection ends or no answer comes in time.
+    pub async fn subscribe(&mut self, args: Value) -> Result<Value, Value> {
+        self.call("events", "subscribe", args).await
+    }
+
+    /// Sends this text as it is.
+    ///
+    /// # Panics
+    /// When it cannot be sent in time.
+    pub async fn send_raw(&mut self, text: &str) {
+        self.send_message(Message::text(text)).await;
+    }
+
+    /// Sends any frame, such as a binary one or a ping.
+    ///
+    /// # Panics
+    /// When it cannot be sent in time.
+    pub async fn send_message(&mut self, message: Message) {
+        in_time(self.socket.send(message)).await.expect("the frame is sent");
+    }
+
+    /// The next message that no call has taken, in the order in which they came.
+    ///
+    /// # Panics
+    /// When the connection ends or nothing comes in time.
+    pub async fn next(&mut self) -> Value {
+        match self.early.pop_front() {
+            Some(message) => message,
+            None => self.read("a message").await,
+        }
+    }
+
+    /// The next message of namespace `events` that is an event or a gap; others are passed over.
+    ///
+    /// # Panics
+    /// When the connection ends or none comes in time.
+    pub async fn event(&mut self) -> Value {
+        loop {
+            let message = self.next().await;
+            let pushed = message["name"] != "response" && message["name"] != "heartbeat";
+            if message["namespace"] == "events" && pushed {
+                return message;
+            }
+        }
+    }
+
+    /// The next `count` events.
+    ///
+    /// # Panics
+    /// When the connection ends or one of them does not come in time.
+    pub async fn events(&mut self, count: usize) -> Vec<Value> {
+        let mut events = Vec::new();
+        for _ in 0..count {
+            events.push(self.event().await);
+        }
+        events
+    }
+
+    /// What comes within `wait`, a message or the end; `None` when nothing does. For tests that
+    /// expect silence.
+    pub async fn came_within(&mut self, wait: Duration) -> Option<Came> {
+        match self.early.pop_front() {
+            Some(message) => Some(Came::Message(message)),
+            None => timeout(wait, self.receive()).await.ok(),
+        }
+    }
+
+    /// Reads on until the connection ends: the close code (1006 when there was none) and reason.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub async fn closed(&mut self) -> (u16, String) {
+        let end = async {
+            loop {
+                if let Came::Closed(code, reason) = self.receive().await {
+                    return (code, reason);
+                }
+            }
+        };
+        timeout(PATIENCE, end).await.expect("the daemon closes the connection in time")
+    }
+
+    /// Closes with a goodbye.
+    pub async fn close(mut self) {
+        // When the other side is gone already, that is closed too.
+        timeout(PATIENCE, self.socket.close(None)).await.ok();
+    }
+
+    async fn read(&mut self, awaited: &str) -> Value {
+        match timeout(PATIENCE, self.receive()).await {
+            Ok(Came::Message(message)) => message,
+            Ok(Came::Closed(code, reason)) => {
+                panic!("expected {awaited}, but the connection ended: {code} {reason}")
+            }
+            Err(elapsed) => {
+                panic!("expected {awaited}, but nothing came for {PATIENCE:?}: {elapsed}")
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Came {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    let message = serde_json::from_str(&text);
+                    return Came::Message(message.expect("the daemon sends JSON"));
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    return frame.map_or(Came::Closed(1005, String::new()), |frame| {
+                        Came::Closed(frame.code.into(), frame.reason.to_string())
+                    });
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Came::Closed(1006, error.to_string()),
+                None => return Came::Closed(1006, String::new()),
+            }
+        }
+    }
+}
+
+async fn in_time<T, E: std::fmt::Display>(
+    step: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match timeout(PATIENCE, step).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("nothing happened for {PATIENCE:?}")),
+    }
+}
+
+fn believing_config() -> ClientConfig {
+    let provider = Arc::new(ring::default_provider());
+    ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has ciphers for TLS 1.2 and 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Believing(provider)))
+        .with_no_client_auth()
+}
+
+/// Believes every certificate: whom to trust is tested elsewhere.
+#[derive(Debug)]
+struct Believing(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Believing {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
