@@ -9,6 +9,12 @@
 //! A part that is missing fails the test with what to install: a test that did not run has not
 //! passed.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "only tests use it, and a panic is how a test says what is missing"
+)]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,13 +43,14 @@ impl Lab {
     /// When the test does not run as root.
     pub fn enter(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        unshare(CloneFlags::CLONE_NEWNS)
-            .expect("a test with real file systems needs root and CAP_SYS_ADMIN: run tests/run as root");
+        unshare(CloneFlags::CLONE_NEWNS).expect(
+            "a test with real file systems needs root and CAP_SYS_ADMIN: run tests/run as root",
+        );
         let all = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, all, None::<&str>).expect("make mounts private");
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir()
-            .join(format!("sysadmd-lab-{name}-{}-{count}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("sysadmd-lab-{name}-{}-{count}", std::process::id()));
         fs::create_dir_all(&dir).expect("make the lab's directory");
         Self { dir, mounts: Vec::new() }
     }
@@ -55,15 +62,18 @@ impl Lab {
 
     /// A fresh btrfs file system of 512 MiB, mounted; returns where.
     pub fn btrfs(&mut self, name: &str) -> PathBuf {
-        self.file_system(name, "mkfs.btrfs", "btrfs-progs", "512M")
+        self.file_system(name, "mkfs.btrfs", "btrfs-progs")
     }
 
     /// A fresh xfs file system with reflinks, mounted; returns where.
     pub fn xfs(&mut self, name: &str) -> PathBuf {
-        self.file_system(name, "mkfs.xfs", "xfsprogs", "512M")
+        self.file_system(name, "mkfs.xfs", "xfsprogs")
     }
 
     /// Starts a ZFS of the lab's own. One per lab: its sockets have fixed names.
+    ///
+    /// # Panics
+    /// When zfs-fuse or `/dev/fuse` is missing, saying what to do.
     pub fn zfs(&mut self) -> Zfs {
         for dir in ["/run/zfs", "/run/lock/zfs", "/var/lib/zfs"] {
             fs::create_dir_all(dir).expect("make ZFS's directories");
@@ -73,14 +83,40 @@ impl Lab {
         Zfs { child: start_zfs_fuse(), dir: self.dir.clone(), pools: Vec::new() }
     }
 
-    fn file_system(&mut self, name: &str, mkfs: &str, package: &str, size: &str) -> PathBuf {
+    /// A fresh btrfs file system whose image lies on an xfs, so that [`Lab::power_cut`] can copy it
+    /// in an instant; returns where it is mounted.
+    pub fn btrfs_to_cut(&mut self, name: &str) -> PathBuf {
+        let xfs = self.xfs("images");
+        let image = xfs.join(format!("{name}.img"));
+        self.image(&image, name, "mkfs.btrfs", "btrfs-progs")
+    }
+
+    /// What the disk below [`Lab::btrfs_to_cut`] holds at this moment and nothing of what is only
+    /// in memory, mounted; returns where.
+    pub fn power_cut(&mut self, name: &str) -> PathBuf {
+        let count = self.mounts.len();
+        let image = self.dir.join("images").join(format!("{name}.img"));
+        let copy = self.dir.join("images").join(format!("{name}-{count}.img"));
+        must("cp", "coreutils", &["--reflink=always", text(&image), text(&copy)]);
+        let point = self.dir.join(format!("{name}-{count}"));
+        self.mount_image(&copy, point)
+    }
+
+    fn file_system(&mut self, name: &str, mkfs: &str, package: &str) -> PathBuf {
         let image = self.dir.join(format!("{name}.img"));
-        let point = self.dir.join(name);
+        self.image(&image, name, mkfs, package)
+    }
+
+    fn image(&mut self, image: &Path, name: &str, mkfs: &str, package: &str) -> PathBuf {
+        must("truncate", "coreutils", &["-s", "512M", text(image)]);
+        must(mkfs, package, &["-q", text(image)]);
+        self.mount_image(image, self.dir.join(name))
+    }
+
+    fn mount_image(&mut self, image: &Path, point: PathBuf) -> PathBuf {
         fs::create_dir_all(&point).expect("make the mount point");
-        must("truncate", "coreutils", &["-s", size, text(&image)]);
-        must(mkfs, package, &["-q", text(&image)]);
         // The loop device frees itself when the last mount of it is gone.
-        must("mount", "mount", &["-o", "loop", text(&image), text(&point)]);
+        must("mount", "mount", &["-o", "loop", text(image), text(&point)]);
         self.mounts.push(point.clone());
         point
     }

@@ -1,0 +1,177 @@
+//! The suite every back end must pass, on a real btrfs and a real ZFS. Needs root, btrfs-progs and
+//! zfs-fuse; without them it fails and says what to install. `tests/run` brings all of it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics when it fails")]
+
+#[path = "suite/cases.rs"]
+mod cases;
+#[path = "suite/real.rs"]
+mod real;
+
+mod btrfs {
+    use std::ffi::OsStr;
+    use std::fs;
+
+    use kit::lab::{Lab, must};
+    use snapshot::backend::btrfs::Btrfs;
+    use snapshot::backend::{Backend, NewSnapshot};
+
+    use super::cases::{self, Bench, named, new};
+    use super::real::BtrfsBench;
+
+    cases::suite!(BtrfsBench::new());
+
+    #[test]
+    fn what_create_and_destroy_report_survives_a_power_cut() {
+        let mut lab = Lab::enter("btrfs-cut");
+        let mount = lab.btrfs_to_cut("fs");
+        let data = mount.join("data");
+        must("btrfs", "btrfs-progs", &["subvolume", "create", data.to_str().unwrap()]);
+        fs::write(data.join("file"), "x".repeat(100_000)).unwrap();
+        let datasets = Btrfs.datasets().unwrap();
+        let id = &datasets.iter().find(|d| d.mount.as_ref() == Some(&data)).unwrap().id;
+        let made = Btrfs.create(id, &named("kept")).unwrap().remove(0);
+        let copy = lab.power_cut("fs");
+        let dir = copy.join(".sysadmd").join(id.as_str());
+        assert_eq!(fs::read(dir.join("kept/file")).unwrap(), "x".repeat(100_000).as_bytes());
+        let note = copy.join(".sysadmd/ledger").join(format!("{}.json", made.id.identity));
+        assert!(fs::read_to_string(note).unwrap().contains("manual"));
+
+        Btrfs.destroy(&made.id).unwrap();
+        let copy = lab.power_cut("fs");
+        assert!(!copy.join(".sysadmd").join(id.as_str()).join("kept").exists());
+        assert!(copy.join("data/file").exists());
+    }
+
+    #[test]
+    fn what_a_killed_snapshot_left_is_not_listed_and_goes_with_the_next() {
+        let bench = BtrfsBench::new();
+        let place = bench.fresh("data");
+        let first = Btrfs.create(&place.id, &new("manual")).unwrap().remove(0);
+        // A kill between the kernel's snapshot and the ledger's note.
+        let dir = bench.mount.join(".sysadmd").join(place.id.as_str());
+        let left = dir.join(".new-sysadm-left");
+        let (from, to) = (place.dir.to_str().unwrap(), left.to_str().unwrap());
+        must("btrfs", "btrfs-progs", &["subvolume", "snapshot", "-r", from, to]);
+        assert_eq!(Btrfs.list(&place.id).unwrap(), std::slice::from_ref(&first));
+        let second = Btrfs.create(&place.id, &new("manual")).unwrap().remove(0);
+        assert_eq!(Btrfs.list(&place.id).unwrap(), [first, second]);
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_recursive_snapshot_that_fails_leaves_nothing() {
+        let bench = BtrfsBench::new();
+        let place = bench.fresh("data");
+        let child = bench.child(&place, "child");
+        Btrfs.create(&child.id, &named("taken")).unwrap();
+        let before = bench.inventory();
+        let all = NewSnapshot { recursive: true, ..named("taken") };
+        Btrfs.create(&place.id, &all).unwrap_err();
+        assert_eq!(bench.inventory(), before);
+        assert_eq!(Btrfs.list(&place.id).unwrap(), []);
+    }
+
+    #[test]
+    fn a_home_that_others_can_write_is_not_trusted() {
+        let bench = BtrfsBench::new();
+        let place = bench.fresh("data");
+        let home = bench.mount.join(".sysadmd");
+        let made = Btrfs.create(&place.id, &new("manual")).unwrap().remove(0);
+        must("chmod", "coreutils", &["0777", home.to_str().unwrap()]);
+        let listed = Btrfs.list(&place.id).unwrap();
+        assert_eq!(listed[0].owner, snapshot::backend::Owner::Foreign);
+        Btrfs.create(&place.id, &new("manual")).unwrap_err();
+        Btrfs.destroy(&made.id).unwrap_err();
+        assert_eq!(made.id, listed[0].id);
+        assert_eq!(home.file_name(), Some(OsStr::new(".sysadmd")));
+    }
+}
+
+mod zfs {
+    use std::fs;
+
+    use snapshot::backend::zfs::Zfs;
+    use snapshot::backend::{Backend, NewSnapshot};
+
+    use super::cases::{self, Bench, new};
+    use super::real::ZfsBench;
+
+    cases::suite!(ZfsBench::new());
+
+    #[test]
+    fn what_create_and_destroy_report_survives_a_power_cut() {
+        let mut bench = ZfsBench::new();
+        let place = bench.fresh("data");
+        fs::write(place.dir.join("file"), "content").unwrap();
+        let kept = Zfs.create(&place.id, &new("kept")).unwrap().remove(0);
+        let gone = Zfs.create(&place.id, &new("gone")).unwrap().remove(0);
+        Zfs.destroy(&gone.id).unwrap();
+        bench.host.power_cut();
+        assert_eq!(Zfs.list(&place.id).unwrap(), [kept]);
+    }
+
+    #[test]
+    fn a_recursive_snapshot_is_of_one_transaction() {
+        let bench = ZfsBench::new();
+        let place = bench.fresh("data");
+        let child = bench.child(&place, "child");
+        let all = NewSnapshot { recursive: true, ..new("manual") };
+        let made = Zfs.create(&place.id, &all).unwrap();
+        assert_eq!(made.len(), 2);
+        assert_eq!((made[0].order, &made[1].dataset), (made[1].order, &child.id));
+    }
+
+    #[test]
+    fn the_tools_tell_what_they_can() {
+        let bench = ZfsBench::new();
+        let found = bench.backend().capabilities();
+        assert!(found.available, "{found:?}");
+        assert!(found.features.contains(&"send:R".to_owned()), "{found:?}");
+        let pools = Zfs.pools().unwrap();
+        assert_eq!((pools.len(), pools[0].name.as_str()), (1, "lab"));
+        assert!(pools[0].size > 200 << 20 && pools[0].health == "ONLINE", "{pools:?}");
+    }
+}
+
+mod tree {
+    use std::fs;
+
+    use kit::lab::{Lab, must};
+    use snapshot::backend::tree::Tree;
+    use snapshot::backend::{Backend, NewSnapshot};
+
+    use super::cases::new;
+
+    /// On xfs files are cloned, not copied; what is mounted below belongs to a recursive snapshot
+    /// only, and what shows the kernel to none.
+    #[test]
+    fn files_are_cloned_and_mounts_below_are_entered_when_asked() {
+        let mut lab = Lab::enter("tree");
+        let xfs = lab.xfs("fs");
+        let data = xfs.join("data");
+        let (below, proc) = (data.join("below"), data.join("proc"));
+        fs::create_dir_all(&below).unwrap();
+        fs::create_dir_all(&proc).unwrap();
+        fs::write(data.join("big"), vec![7; 64 << 20]).unwrap();
+        must("mount", "mount", &["-t", "tmpfs", "none", below.to_str().unwrap()]);
+        must("mount", "mount", &["-t", "proc", "none", proc.to_str().unwrap()]);
+        fs::write(below.join("file"), "below").unwrap();
+        let tree = Tree::open(&xfs.join("store"), Vec::new()).unwrap();
+        let id = tree.register(&data).unwrap().id;
+        let free = || rustix::fs::statvfs(&xfs).map(|s| s.f_bfree * s.f_frsize).unwrap();
+        must("sync", "coreutils", &["-f", xfs.to_str().unwrap()]);
+        let before = free();
+        let (alone, effort) = tree.take(&id, &new("manual")).unwrap();
+        assert!(before < free() + (8 << 20), "the files were copied");
+        // The directory, the file and the two mount points.
+        assert_eq!((effort.entries, effort.copied), (4, 1));
+        let all = NewSnapshot { recursive: true, ..new("manual") };
+        let (whole, effort) = tree.take(&id, &all).unwrap();
+        assert_eq!((effort.entries, effort.unread), (5, 0));
+        assert_eq!(tree.list(&id).unwrap(), [alone, whole]);
+        for point in [below, proc] {
+            must("umount", "mount", &[point.to_str().unwrap()]);
+        }
+    }
+}
