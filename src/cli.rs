@@ -9,8 +9,11 @@ mod client;
 mod connect;
 mod events;
 mod exit;
+#[cfg(test)]
+mod fake;
 mod output;
 mod plugins;
+mod snapshots;
 mod status;
 mod target;
 mod tokens;
@@ -82,6 +85,9 @@ enum Command {
     /// Show, start and stop plugins
     #[command(subcommand)]
     Plugins(plugins::PluginsCommand),
+    /// Show, take and destroy snapshots
+    #[command(subcommand)]
+    Snapshots(snapshots::SnapshotsCommand),
     /// Make, show and revoke tokens
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
@@ -141,6 +147,7 @@ async fn perform(command: Command, target: &Target, style: Style) -> Result<(), 
         }
         Command::Events(command) => events::run(command, target, style).await,
         Command::Plugins(command) => plugins::run(command, target, style).await,
+        Command::Snapshots(command) => snapshots::run(command, target, style).await,
         Command::Tokens(command) => tokens::run(command, target, style).await,
         Command::Completions { shell } => completions(&shell),
     }

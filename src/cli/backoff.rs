@@ -65,7 +65,7 @@ mod tests {
         let asked = Duration::from_secs(7);
         let wait = backoff.wait(Some(asked));
         assert!(wait >= asked && wait <= asked + FIRST);
-        assert!(backoff.wait(Some(Duration::from_secs(86_400))) <= ASKED_MAX + 2 * FIRST);
+        assert!(backoff.wait(Some(Duration::from_hours(24))) <= ASKED_MAX + 2 * FIRST);
         backoff.reset();
         assert!(backoff.wait(None) <= FIRST);
     }

@@ -270,6 +270,7 @@ fn unexpected(what: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fake::Fake;
 
     #[test]
     fn a_wait_is_read_from_either_form_of_the_reason() {
@@ -287,5 +288,57 @@ mod tests {
             panic!("not an error")
         };
         assert_eq!((id.as_str(), fault.kind), ("1", FaultKind::Unauthorized));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_ends_with_its_number_and_its_sentence() {
+        let cases =
+            [("bad-request", 1), ("from-the-future", 1), ("forbidden", 77), ("timeout", 75)];
+        let fake = Fake::new();
+        let script = async {
+            let mut visitor = fake.accept().await;
+            for (kind, _) in cases {
+                let request = visitor.request("a/b").await;
+                visitor.refuse(&request, kind).await;
+            }
+        };
+        let target = fake.target();
+        let ask = async {
+            let (mut client, _) = Client::open(&target).await.unwrap();
+            for (kind, code) in cases {
+                let failure = client.call::<Value>("a", "b", json!({})).await.unwrap_err();
+                assert_eq!(failure.exit.code(), code, "{kind}");
+                assert_eq!(failure.message, "no");
+                assert_eq!(failure.hint.as_deref(), Some("do"));
+            }
+            let failure = client.call::<Value>("a", "b", json!({})).await.unwrap_err();
+            assert_eq!(failure.exit, Exit::Unreachable, "the script has ended");
+        };
+        tokio::join!(script, ask);
+    }
+
+    #[tokio::test]
+    async fn answers_find_their_call_whatever_comes_before_them() {
+        let fake = Fake::new();
+        let script = async {
+            let mut visitor = fake.accept().await;
+            let request = visitor.request("a/b").await;
+            visitor.send(json!({"namespace": "events", "name": "event", "id": SUBSCRIPTION, "args": {"n": 1}})).await;
+            visitor
+                .send(json!({"namespace": "events", "name": "dispatcher", "id": "", "args": {}}))
+                .await;
+            visitor.answer(&json!({"id": "other", "namespace": "a"}), json!(0)).await;
+            visitor.answer(&request, json!(1e9)).await;
+            visitor
+        };
+        let target = fake.target();
+        let ask = async {
+            let (mut client, _) = Client::open(&target).await.unwrap();
+            let answer = client.call::<Value>("a", "b", json!({})).await.unwrap();
+            assert_eq!(answer, json!(1e9));
+            let Pushed::Event(event) = client.pushed().await.unwrap() else { panic!("no event") };
+            assert_eq!(event.get(), r#"{"n":1}"#);
+        };
+        tokio::join!(script, ask);
     }
 }

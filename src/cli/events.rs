@@ -115,7 +115,7 @@ async fn fire(options: FireOptions, target: &Target, style: Style) -> Result<(),
     if style.json {
         return output::value(style, &fired);
     }
-    let text = |name| output::cell(&fired, name);
+    let text = |name: &str| output::text(&fired[name]);
     output::line(&match fired["seq"].as_u64() {
         Some(seq) => format!("recorded as {seq} at {}, id {}", text("time"), text("event_id")),
         None => format!("delivered at {}, id {}; not recorded", text("time"), text("event_id")),

@@ -96,42 +96,41 @@ pub(crate) fn failure(failure: &Failure) {
     }
 }
 
-/// Prints rows under their headings, each column as wide as it needs, without borders.
-pub(crate) fn table(style: Style, headings: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
-    print(&layout(style, headings, rows))
-}
+/// A column of a table: its heading, and what it shows of an object.
+pub(crate) type Column = (&'static str, fn(&Value) -> String);
 
-/// Prints a list of objects as a table: one row each, one member per column.
-pub(crate) fn records(
+/// Prints the list that stands in an answer under this name: one row for each object, each column
+/// as wide as it needs, without borders. With `--json` the answer as it is.
+pub(crate) fn table(
     style: Style,
-    list: &Value,
-    headings: &[&str],
-    members: &[&str],
-    none: &str,
+    answer: &Value,
+    list: &str,
+    columns: &[Column],
 ) -> Result<(), Failure> {
-    let Some(list) = list.as_array().filter(|list| !list.is_empty()) else {
-        remark(none);
+    if style.json {
+        return value(style, answer);
+    }
+    let Some(objects) = answer[list].as_array().filter(|objects| !objects.is_empty()) else {
+        remark(&format!("there are no {list}"));
         return Ok(());
     };
-    let row = |value| members.iter().map(|member| cell(value, member)).collect();
-    table(style, headings, &list.iter().map(row).collect::<Vec<_>>())
+    print(&layout(style, objects, columns))
 }
 
-fn layout(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> =
-        rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
+fn layout(style: Style, objects: &[Value], columns: &[Column]) -> String {
+    let heading: Vec<String> = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+    let row = |object| columns.iter().map(|(_, show)| clean(&show(object))).collect();
+    let rows: Vec<Vec<String>> = objects.iter().map(row).collect();
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.max().unwrap_or(0).max(headings[column].chars().count())
+        let cells = rows.iter().chain([&heading]).filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let one_row = |cells: &[String]| {
         let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    let heading: Vec<String> = headings.iter().map(ToString::to_string).collect();
-    let mut text = style.faint(&one_row(&heading));
-    text.push('\n');
+    let mut text = format!("{}\n", style.faint(&one_row(&heading)));
     for row in &rows {
         text.push_str(&one_row(row));
         text.push('\n');
@@ -139,21 +138,42 @@ fn layout(style: Style, headings: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A member of an answer as a table shows it: texts as they are, `-` for what is not there.
-pub(crate) fn cell(value: &Value, key: &str) -> String {
-    match value.get(key) {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Bool(true)) => "yes".to_owned(),
-        Some(Value::Bool(false)) => "no".to_owned(),
-        Some(Value::Array(items)) => items.iter().map(plain).collect::<Vec<_>>().join(","),
-        Some(other) => other.to_string(),
+/// A member as a table shows it: texts as they are, `-` for what is not there.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
     }
 }
 
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// `2026-11-22T10:00:00.123456Z` for people: milliseconds, and a space instead of the T.
+pub(crate) fn moment(time: &str) -> String {
+    let time = clean(time);
+    match time.split_once('T').and_then(|(day, clock)| Some((day, clock.get(..12)?))) {
+        Some((day, clock)) if time.ends_with('Z') => format!("{day} {clock}Z"),
+        _ => time,
+    }
+}
+
+/// A number of bytes for people, such as `1.5 GiB`.
+pub(crate) fn bytes(value: &Value) -> String {
+    let Some(bytes) = value.as_u64() else { return "-".to_owned() };
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut step = 0;
+    while step + 1 < units.len() && bytes >> (10 * (step + 1)) > 0 {
+        step += 1;
+    }
+    if step == 0 {
+        return format!("{bytes} B");
+    }
+    // In tenths, cut off: what is said to be free must be there.
+    let tenths = (u128::from(bytes) * 10) >> (10 * step);
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[step])
 }
 
 /// A foreign text on one line, with whatever could steer a terminal made visible.
@@ -232,15 +252,27 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_they_need() {
-        let rows = [vec!["a".to_owned(), "long cell".to_owned()], vec!["bcd".to_owned()]];
-        assert_eq!(layout(PLAIN, &["ID", "WHAT"], &rows), "ID   WHAT\na    long cell\nbcd\n");
+        let objects =
+            [serde_json::json!({"a":"x","b":"long cell"}), serde_json::json!({"a":"bcd"})];
+        let columns: [Column; 2] = [("A", |o| text(&o["a"])), ("WHAT", |o| text(&o["b"]))];
+        assert_eq!(layout(PLAIN, &objects, &columns), "A    WHAT\nx    long cell\nbcd  -\n");
+    }
+
+    #[test]
+    fn bytes_are_counted_in_units_people_read() {
+        let shown = |number: u64| bytes(&Value::from(number));
+        assert_eq!(shown(0), "0 B");
+        assert_eq!(shown(1023), "1023 B");
+        assert_eq!(shown(1024), "1.0 KiB");
+        assert_eq!(shown(1_610_612_735), "1.4 GiB");
+        assert_eq!(shown(u64::MAX), "15.9 EiB");
+        assert_eq!(bytes(&Value::Null), "-");
     }
 
     #[test]
     fn cells_show_what_is_there() {
-        let value = serde_json::json!({"t":"x","n":3,"b":true,"l":["a","b"],"z":null,"e":""});
-        let shown: Vec<String> =
-            ["t", "n", "b", "l", "z", "e", "absent"].iter().map(|key| cell(&value, key)).collect();
-        assert_eq!(shown, ["x", "3", "yes", "a,b", "-", "-", "-"]);
+        let values = serde_json::json!(["x", 3, true, ["a", "b"], null, ""]);
+        let shown: Vec<String> = values.as_array().unwrap().iter().map(text).collect();
+        assert_eq!(shown, ["x", "3", "yes", "a,b", "-", "-"]);
     }
 }

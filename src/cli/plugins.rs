@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::Failure;
-use super::output::{self, Style};
+use super::output::{self, Column, Style};
 use super::target::Target;
 
 /// What to do with plugins.
@@ -45,11 +45,7 @@ pub(crate) async fn run(
         PluginsCommand::Reload(Which { id }) => ("reload", id),
     };
     let done: Value = client.call("rpc", "plugins", json!({"action": action, "id": id})).await?;
-    if style.json {
-        return output::value(style, &done);
-    }
-    let state = done["state"].as_str().map_or_else(String::new, |state| format!(": {state}"));
-    output::line(&output::clean(&format!("{action} {id}{state}")))
+    list(style, &json!({ "plugins": [done["plugin"]] }))
 }
 
 /// The answer of `rpc/plugins`, action `list`.
@@ -59,10 +55,21 @@ pub(crate) async fn plugins(client: &mut Client) -> Result<Value, Failure> {
 
 /// The answer as a table.
 pub(crate) fn list(style: Style, answer: &Value) -> Result<(), Failure> {
-    if style.json {
-        return output::value(style, answer);
-    }
-    let columns = ["id", "state", "version", "description"];
-    let headings = ["ID", "STATE", "VERSION", "WHAT IT DOES"];
-    output::records(style, &answer["plugins"], &headings, &columns, "there are no plugins")
+    output::table(style, answer, "plugins", &COLUMNS)
+}
+
+const COLUMNS: [Column; 7] = [
+    ("ID", |plugin| output::text(&plugin["id"])),
+    ("STATE", |plugin| output::text(&plugin["state"])),
+    ("SINCE", |plugin| output::moment(&output::text(&plugin["since"]))),
+    ("VERSION", |plugin| output::text(&plugin["version"])),
+    ("PID", |plugin| output::text(&plugin["pid"])),
+    ("RESTARTS", |plugin| output::text(&plugin["restarts"])),
+    ("NOTE", note),
+];
+
+/// Why a plugin is not ready, and of a ready one what it does.
+fn note(plugin: &Value) -> String {
+    let ready = plugin["state"] == "ready" || plugin["reason"] == "";
+    output::text(&plugin[if ready { "description" } else { "reason" }])
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::Failure;
-use super::output::{self, Style};
+use super::output::{self, Column, Style};
 use super::target::Target;
 use super::when;
 
@@ -51,7 +51,10 @@ pub(crate) async fn run(
             }
             created(style, &call(args).await?)
         }
-        TokensCommand::List => listed(style, &call(json!({"action": "list"})).await?),
+        TokensCommand::List => {
+            let tokens = call(json!({"action": "list"})).await?;
+            output::table(style, &tokens, "tokens", &COLUMNS)
+        }
         TokensCommand::Revoke { id } => {
             let revoked = call(json!({"action": "revoke", "id": id})).await?;
             if style.json { output::value(style, &revoked) } else { output::line("revoked") }
@@ -66,21 +69,23 @@ fn created(style: Style, token: &Value) -> Result<(), Failure> {
     }
     let until = match &token["expires"] {
         Value::Null => "until it is revoked".to_owned(),
-        _ => format!("until {}", output::cell(token, "expires")),
+        _ => format!("until {}", output::text(&token["expires"])),
     };
     output::remark(&format!(
         "token {} with role {}, good {until}. Keep it now: it is not shown again.",
-        output::cell(token, "id"),
-        output::cell(token, "role"),
+        output::text(&token["id"]),
+        output::text(&token["role"]),
     ));
-    output::line(&output::cell(token, "token"))
+    output::line(&output::text(&token["token"]))
 }
 
-fn listed(style: Style, answer: &Value) -> Result<(), Failure> {
-    if style.json {
-        return output::value(style, answer);
-    }
-    let columns = ["id", "name", "role", "created", "expires", "last_used"];
-    let headings = ["ID", "NAME", "ROLE", "CREATED", "EXPIRES", "LAST USED"];
-    output::records(style, &answer["tokens"], &headings, &columns, "there are no tokens")
-}
+const COLUMNS: [Column; 5] = [
+    ("ID", |token| output::text(&token["id"])),
+    ("NAME", |token| output::text(&token["name"])),
+    ("ROLE", |token| output::text(&token["role"])),
+    ("CREATED", |token| output::moment(&output::text(&token["created"]))),
+    ("EXPIRES", |token| match &token["expires"] {
+        Value::Null => "never".to_owned(),
+        expires => output::moment(&output::text(expires)),
+    }),
+];

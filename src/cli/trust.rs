@@ -211,6 +211,7 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fake::Folder;
 
     #[test]
     fn fingerprints_are_read_as_other_tools_print_them() {
@@ -227,8 +228,8 @@ mod tests {
 
     #[test]
     fn what_was_met_first_is_kept_and_a_change_refused() {
-        let folder = std::env::temp_dir().join(format!("sysadmctl-trust-{}", std::process::id()));
-        let path = folder.join("sysadmd/known_hosts");
+        let folder = Folder::new();
+        let path = folder.path().join("sysadmd/known_hosts");
         let trust = Trust::KnownHosts(path.clone());
         let certificate = |text: &'static [u8]| CertificateDer::from(text);
         let name = || ServerName::try_from("nas").unwrap();
@@ -255,6 +256,5 @@ mod tests {
 
         std::fs::write(&path, "nas:1 damaged\n").unwrap();
         assert_eq!(trust.pin("nas:1").unwrap_err().exit, Exit::Certificate);
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -64,23 +64,24 @@ fn write_new(path: &Path, cursor: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fake::Folder;
 
     #[test]
     fn a_cursor_is_found_again_and_a_damaged_file_is_refused() {
-        let folder = std::env::temp_dir().join(format!("sysadmctl-cursor-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let file = CursorFile::at(folder.join("cursor"));
+        let folder = Folder::new();
+        let path = folder.path().join("cursor");
+        let file = CursorFile::at(path.clone());
         let cursor = "0198c0de-0000-8000-8000-000000000000.42+44";
 
         assert!(file.load().unwrap().is_none());
         file.store(cursor).unwrap();
         file.store(cursor).unwrap();
         assert_eq!(file.load().unwrap().as_deref(), Some(cursor));
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing but the file is left");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the file is left");
 
-        fs::write(folder.join("cursor"), "42").unwrap();
+        fs::write(path, "42").unwrap();
         assert_eq!(file.load().unwrap_err().exit, Exit::File);
-        fs::remove_dir_all(&folder).unwrap();
+        drop(folder);
         assert_eq!(file.store(cursor).unwrap_err().exit, Exit::File);
     }
 }

@@ -132,3 +132,51 @@ async fn page(
 fn print(events: &[Box<RawValue>], style: Style) -> Result<(), Failure> {
     output::print(&events.iter().map(|event| show::event(style, event)).collect::<String>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fake::Fake;
+
+    #[tokio::test]
+    async fn the_newest_are_collected_over_several_pages() {
+        let fake = Fake::new();
+        let page = |events: Value, more: bool, resume: Value| json!({"events": events, "more": more, "resume": resume});
+        let script = async {
+            let mut visitor = fake.accept().await;
+            let request = visitor.request("events/list").await;
+            assert_eq!(request["args"]["limit"], 5);
+            assert_eq!(request["args"]["newest_first"], true);
+            visitor.answer(&request, page(json!([9, 8, 7]), true, json!(7))).await;
+            let request = visitor.request("events/list").await;
+            assert_eq!(request["args"]["limit"], 2);
+            assert_eq!(request["args"]["before_seq"], 7);
+            visitor.answer(&request, page(json!([6, 5]), true, json!(5))).await;
+        };
+        let target = fake.target();
+        let ask = async {
+            let (mut client, _) = Client::open(&target).await.unwrap();
+            newest(&mut client, json!({}), 5).await.unwrap()
+        };
+        let ((), (events, more)) = tokio::join!(script, ask);
+        let events: Vec<&str> = events.iter().map(|event| event.get()).collect();
+        assert_eq!((events, more), (vec!["9", "8", "7", "6", "5"], true));
+    }
+
+    #[tokio::test]
+    async fn a_page_without_a_place_to_go_on_from_is_the_last() {
+        let fake = Fake::new();
+        let script = async {
+            let mut visitor = fake.accept().await;
+            let request = visitor.request("events/list").await;
+            visitor.answer(&request, json!({"events": [1], "more": true})).await;
+        };
+        let target = fake.target();
+        let ask = async {
+            let (mut client, _) = Client::open(&target).await.unwrap();
+            newest(&mut client, json!({}), 5).await.unwrap()
+        };
+        let ((), (events, more)) = tokio::join!(script, ask);
+        assert_eq!((events.len(), more), (1, false));
+    }
+}

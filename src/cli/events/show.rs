@@ -53,7 +53,7 @@ pub(super) fn event(style: Style, event: &RawValue) -> String {
     };
     format!(
         "{}  {urgency}  {:<20}  {}{subject}\n",
-        style.faint(&moment(&shown.time)),
+        style.faint(&output::moment(&shown.time)),
         output::clean(&shown.class),
         output::clean(&shown.message),
     )
@@ -90,15 +90,6 @@ pub(super) fn gap(style: Style, gap: &RawValue) -> String {
         output::clean(why)
     );
     format!("{}\n", style.bold(&text))
-}
-
-/// `2026-11-22T10:00:00.123456Z` for people: milliseconds, and a space instead of the T.
-fn moment(time: &str) -> String {
-    let time = output::clean(time);
-    match time.split_once('T').and_then(|(day, clock)| Some((day, clock.get(..12)?))) {
-        Some((day, clock)) if time.ends_with('Z') => format!("{day} {clock}Z"),
-        _ => time,
-    }
 }
 
 #[cfg(test)]

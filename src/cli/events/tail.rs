@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::Args;
 use protocol::Cursor;
@@ -97,7 +98,11 @@ struct Tail<'a> {
     cursor: Option<String>,
     printed: u64,
     backoff: Backoff,
+    sink: Sink,
 }
+
+/// Where the lines go.
+type Sink = Arc<dyn Fn(&str) -> Result<(), Failure> + Send + Sync>;
 
 /// What is printed in one go, and the place behind it.
 #[derive(Default)]
@@ -116,7 +121,16 @@ impl<'a> Tail<'a> {
     fn new(options: TailOptions, target: &'a Target, style: Style) -> Result<Self, Failure> {
         let file = options.cursor_file.clone().map(CursorFile::at);
         let cursor = file.as_ref().map(CursorFile::load).transpose()?.flatten();
-        Ok(Self { options, target, style, file, cursor, printed: 0, backoff: Backoff::default() })
+        Ok(Self {
+            options,
+            target,
+            style,
+            file,
+            cursor,
+            printed: 0,
+            backoff: Backoff::default(),
+            sink: Arc::new(output::print),
+        })
     }
 
     /// The first connection must succeed, so that a wrong address is noticed; later ones are
@@ -223,7 +237,8 @@ impl<'a> Tail<'a> {
     async fn print(&mut self, batch: Batch) -> Result<(), Failure> {
         if !batch.text.is_empty() {
             // On its own thread: a full pipe must not keep Ctrl-C from us.
-            let printing = tokio::task::spawn_blocking(move || output::print(&batch.text));
+            let sink = Arc::clone(&self.sink);
+            let printing = tokio::task::spawn_blocking(move || sink(&batch.text));
             printing.await.map_err(|error| {
                 Failure::new(Exit::Failed, format!("printing failed: {error}"))
             })??;
@@ -240,3 +255,6 @@ impl<'a> Tail<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
