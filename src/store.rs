@@ -7,30 +7,39 @@
 //! SQLite blocks, so it lives on threads of its own: one writes, one serves replay and one serves
 //! questions about history that may take longer. The handles here are async.
 
+mod check;
 mod errno;
 mod error;
 mod history;
 mod lane;
 mod open;
+mod retention;
 mod rows;
+mod tokens;
 mod writer;
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use protocol::{Class, Event, Filter, Json, Priority};
+use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
+use self::error::Failure;
+use self::history::SCAN_MAX;
 use self::lane::Lane;
-use self::writer::{Append, Errand, Progress, Writer};
+use self::retention::Retention;
+use self::writer::{Append, Errand, Job, Progress, Writer};
 use crate::clock::Clock;
 
 pub use self::error::StoreError;
 pub use self::history::{PAGE_MAX, Page, Query};
+pub use self::tokens::Token;
 pub use self::writer::Committed;
 
 /// The room in the writer's queue, in shares of [`SHARE_BYTES`]: one batch waits while one is being
@@ -93,19 +102,29 @@ pub struct Bounds {
 }
 
 /// The opened state of this host. Clones are handles on the same one.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Store {
     shared: Arc<Shared>,
 }
 
 struct Shared {
+    file: PathBuf,
     instance: Uuid,
     progress: Arc<Progress>,
     inbox: SyncSender<Errand>,
     room: Arc<Semaphore>,
     replay: Lane,
     history: Lane,
-    threads: Mutex<Option<Vec<JoinHandle<()>>>>,
+    threads: Mutex<Option<Threads>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("file", &self.file)
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -117,6 +136,7 @@ impl Store {
     pub fn open(dir: &Path, clock: Clock, settings: StoreSettings) -> Result<Self, StoreError> {
         let opened = open::open(dir)?;
         clock.advance_to(opened.newest_micros);
+        let file = opened.file;
         let progress = Arc::new(Progress::new(opened.bounds));
         // One place more than shares, for the word that stops it: so sending never blocks.
         let (inbox, errands) = sync_channel(SHARES + 1);
@@ -124,16 +144,16 @@ impl Store {
             doing: "start a thread for the database".to_owned(),
             cause: Arc::new(cause),
         };
-        let lane =
-            |name| Lane::start(name, open::reader(&opened.file)?, &opened.file).map_err(spawning);
+        let lane = |name| Lane::start(name, open::reader(&file)?, &file).map_err(spawning);
         let (replay, replay_thread) = lane("store-replay")?;
         let (history, history_thread) = lane("store-history")?;
         let writer = Writer {
             db: opened.db,
-            file: opened.file,
+            file: file.clone(),
             clock,
             progress: Arc::clone(&progress),
             inbox: errands,
+            retention: Retention::new(settings),
         };
         let lock = opened.lock;
         let writer_thread = std::thread::Builder::new()
@@ -145,13 +165,17 @@ impl Store {
             .map_err(spawning)?;
         Ok(Self {
             shared: Arc::new(Shared {
+                file,
                 instance: opened.instance,
                 progress,
                 inbox,
                 room: Arc::new(Semaphore::new(SHARES)),
                 replay,
                 history,
-                threads: Mutex::new(Some(vec![replay_thread, history_thread, writer_thread])),
+                threads: Mutex::new(Some(Threads {
+                    readers: [replay_thread, history_thread],
+                    writer: writer_thread,
+                })),
             }),
         })
     }
@@ -166,22 +190,82 @@ impl Store {
         EventLog { shared: Arc::clone(&self.shared) }
     }
 
+    /// Looks at every page and every event of the database in `dir`, for as long as that takes;
+    /// blocks. Without a database there is nothing to find.
+    ///
+    /// # Errors
+    /// What is wrong with it; also when a daemon is using it.
+    pub fn check_all(dir: &Path) -> Result<(), StoreError> {
+        open::check_all(dir)
+    }
+
+    /// Keeps a token; durable when this returns.
+    ///
+    /// # Errors
+    /// Also when there is one with the same `id` or `hash`.
+    pub async fn token_insert(&self, token: Token) -> Result<(), StoreError> {
+        self.change(move |db| tokens::insert(db, &token)).await
+    }
+
+    /// All tokens, oldest first.
+    pub async fn token_list(&self) -> Result<Vec<Token>, StoreError> {
+        self.shared.replay.run(|db| tokens::list(db)).await
+    }
+
+    /// Forgets a token; `false` when there is none with this id.
+    pub async fn token_delete(&self, id: Uuid) -> Result<bool, StoreError> {
+        self.change(move |db| tokens::delete(db, id)).await
+    }
+
+    /// The token with this SHA-256.
+    pub async fn token_by_hash(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+        let hash = *hash;
+        self.shared.replay.run(move |db| tokens::by_hash(db, &hash)).await
+    }
+
+    /// Changes something on the writer's thread, between two batches.
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let room = Arc::clone(&self.shared.room);
+        let room = room.acquire_owned().await.map_err(|_| StoreError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |db| {
+            let result = work(db).map_err(|failure| failure.on(db));
+            // The asker may have gone; then nobody wants the value.
+            let _gone = reply.send(result);
+        });
+        self.shared.inbox.send(Errand::Do(job, room)).map_err(|_| StoreError::Stopped)?;
+        let result = answer.await.map_err(|_| StoreError::Stopped)?;
+        result.map_err(|failure| failure.in_file(&self.shared.file))
+    }
+
     /// Records what is still waiting, folds the write-ahead log into the database and ends the
     /// threads. Blocks. Whatever is asked of any handle afterwards answers
     /// [`StoreError::Stopped`]. Closing twice does nothing.
     pub fn close(&self) {
         let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(threads) = threads else { return };
-        // Readers first, so that the writer is the last to leave and can fold everything in.
+        let Some(Threads { readers, writer }) = threads else { return };
+        // Readers first: only the last connection to leave can fold everything in, and only the
+        // writer may.
         self.shared.replay.stop();
         self.shared.history.stop();
+        readers.into_iter().for_each(join);
         // An error means that it has ended already.
         let _ended = self.shared.inbox.send(Errand::Stop);
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the database has died");
-            }
-        }
+        join(writer);
+    }
+}
+
+struct Threads {
+    readers: [JoinHandle<()>; 2],
+    writer: JoinHandle<()>,
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the database has died");
     }
 }
 
@@ -198,7 +282,7 @@ impl Submitted {
 }
 
 /// The durable, ordered list of events. Clones are handles on the same one.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct EventLog {
     shared: Arc<Shared>,
 }
@@ -264,7 +348,7 @@ impl EventLog {
     /// A page of history. One call looks at 100,000 rows at most, so that nobody's question keeps
     /// the others waiting; then it answers with what it has, and where to go on.
     pub async fn page(&self, query: Query) -> Result<Page, StoreError> {
-        self.shared.history.run(move |db| history::page(db, &query)).await
+        self.shared.history.run(move |db| history::page(db, &query, SCAN_MAX)).await
     }
 
     /// The newest event that matches. A filter for classes or for priority 6 and above finds it by

@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
+
+use super::errno;
 
 /// Why the store could not be opened or could not do what was asked.
 ///
@@ -62,14 +64,10 @@ pub enum StoreError {
     },
     /// Nothing more can be recorded until there is room again.
     #[error(
-        "there is no room left in {dir} to record events: free some space, or lower the limits of \
-         the event log; recording goes on by itself as soon as there is room",
-        dir = dir.display()
+        "there is no room left in the state directory to record events: free some space, or lower \
+         the limits of the event log; recording goes on by itself as soon as there is room"
     )]
-    Full {
-        /// The state directory.
-        dir: PathBuf,
-    },
+    Full,
     /// The file system refused.
     #[error("cannot {doing}: {cause}")]
     Io {
@@ -103,11 +101,19 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Asks the connection it happened on whether it was for want of room.
+    pub(super) fn on(self, db: &Connection) -> Self {
+        match self {
+            Self::Sql(cause, full) => Self::Sql(cause, full || errno::no_room(db)),
+            row @ Self::Row(_) => row,
+        }
+    }
+
     pub(super) fn in_file(self, file: &Path) -> StoreError {
         match self {
             Self::Row(what) => StoreError::Damaged { file: file.to_owned(), what },
             Self::Sql(cause, full) if full || code(&cause) == Some(ErrorCode::DiskFull) => {
-                StoreError::Full { dir: file.parent().unwrap_or(file).to_owned() }
+                StoreError::Full
             }
             Self::Sql(cause, _) if is_damage(&cause) => {
                 StoreError::Damaged { file: file.to_owned(), what: cause.to_string() }

@@ -17,7 +17,7 @@ pub const PAGE_MAX: usize = 1000;
 /// The most events [`newest_each`] gives.
 const EACH_MAX: usize = 10_000;
 /// The rows one question looks at before it answers with what it has: a tenth of a second or two.
-const SCAN_MAX: usize = 100_000;
+pub(super) const SCAN_MAX: usize = 100_000;
 /// The classes for which a walk along the class index beats a walk along the log.
 const CLASSES_MAX: usize = 16;
 /// The classes of a log that are looked through for those a pattern covers.
@@ -55,7 +55,7 @@ pub struct Page {
 }
 
 /// Answers a query; see [`super::EventLog::page`].
-pub(super) fn page(db: &mut Connection, query: &Query) -> Result<Page, Failure> {
+pub(super) fn page(db: &mut Connection, query: &Query, scan_max: usize) -> Result<Page, Failure> {
     // One transaction, so that retention cannot move the ground between two statements.
     let db = db.transaction()?;
     let Some((after, before)) = window(&db, query)? else { return Ok(Page::default()) };
@@ -65,7 +65,7 @@ pub(super) fn page(db: &mut Connection, query: &Query) -> Result<Page, Failure> 
     let (mut page, mut scanned) = (Page::default(), 0);
     let limit = query.limit.clamp(1, PAGE_MAX);
     while let Some(row) = rows.next()? {
-        if page.events.len() == limit || scanned == SCAN_MAX {
+        if page.events.len() == limit || scanned == scan_max {
             page.more = true;
             return Ok(page);
         }
@@ -105,7 +105,7 @@ pub(super) fn newest_each(
 }
 
 /// The way along which the rows of a query are found, always in the order of the log.
-enum Route {
+pub(super) enum Route {
     /// The log itself.
     All,
     /// The index of events of priority 6 and above.
@@ -122,7 +122,7 @@ impl Route {
         Ok(narrowed(db, filter)?.map_or(Self::All, Self::Classes))
     }
 
-    fn sql(&self, newest_first: bool) -> String {
+    pub(super) fn sql(&self, newest_first: bool) -> String {
         let order = if newest_first { "DESC" } else { "ASC" };
         let part = |from: &str, narrowing: &str| {
             format!("SELECT {COLUMNS} FROM {from} WHERE {narrowing} seq > ?1 AND seq < ?2")
@@ -144,7 +144,7 @@ impl Route {
         format!("{parts} ORDER BY seq {order}")
     }
 
-    fn values(self, after: u64, before: u64) -> Vec<Value> {
+    pub(super) fn values(self, after: u64, before: u64) -> Vec<Value> {
         let classes = if let Self::Classes(classes) = self { classes } else { Vec::new() };
         let bounds = [after, before].map(|seq| Value::Integer(seq.cast_signed()));
         bounds.into_iter().chain(classes.into_iter().map(Value::Text)).collect()

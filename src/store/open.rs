@@ -1,13 +1,15 @@
 //! Opening: one daemon per directory, and a database that can be trusted.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, params};
 use uuid::Uuid;
 
+use super::check::{Depth, check, damaged, has_log};
 use super::error::{Failure, io_error};
 use super::{Bounds, StoreError};
 
@@ -17,6 +19,9 @@ pub(super) const SCHEMA: &str = include_str!("schema.sql");
 pub(super) const APPLICATION_ID: i64 = 0x7361_6464;
 /// The version of [`SCHEMA`].
 pub(super) const VERSION: i64 = 1;
+
+/// How long the writer waits for readers when the write-ahead log has to be started afresh.
+const BUSY: Duration = Duration::from_millis(500);
 
 const DATABASE: &str = "sysadmd.db";
 const LOCK: &str = "sysadmd.lock";
@@ -42,10 +47,34 @@ pub(super) fn open(dir: &Path) -> Result<Opened, StoreError> {
         .map_err(io_error(format!("make the state directory {}", dir.display())))?;
     let lock = lock(dir)?;
     let file = dir.join(DATABASE);
-    if !file.try_exists().map_err(io_error(format!("look for {}", file.display())))? {
+    if exists(&file)? {
+        check(&file, Depth::Start)?;
+    } else {
         create(dir, &file)?;
     }
     opened(&file, lock)
+}
+
+/// Looks at everything in the database of `dir`, for as long as it takes; without one, at nothing.
+pub(super) fn check_all(dir: &Path) -> Result<(), StoreError> {
+    let file = dir.join(DATABASE);
+    if !exists(&file)? {
+        return Ok(());
+    }
+    let lock = lock(dir)?;
+    let checked = check(&file, Depth::All);
+    drop(lock);
+    checked
+}
+
+fn exists(file: &Path) -> Result<bool, StoreError> {
+    let looking = || format!("look for {}", file.display());
+    let exists = file.try_exists().map_err(io_error(looking()))?;
+    // SQLite would apply the log to whatever stands in the place of the database it belongs to.
+    if !exists && has_log(file).map_err(io_error(looking()))? {
+        return Err(damaged(file, "it is missing, but its write-ahead log is there"));
+    }
+    Ok(exists)
 }
 
 /// A connection that only reads.
@@ -67,7 +96,12 @@ fn connect(file: &Path) -> Result<Connection, Failure> {
     let db = Connection::open_with_flags(file, flags)?;
     db.set_prepared_statement_cache_capacity(32);
     // FULL makes every commit durable, not only every checkpoint (https://sqlite.org/pragma.html).
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 33554432;",
+    )?;
+    // The only other users are our own readers; see `Writer::fold`.
+    db.busy_timeout(BUSY)?;
     Ok(db)
 }
 
@@ -88,6 +122,11 @@ fn contents(db: &Connection) -> Result<(Uuid, Bounds, u64), Failure> {
 fn create(dir: &Path, file: &Path) -> Result<(), StoreError> {
     let new = dir.join("sysadmd.db.new");
     let doing = || format!("make the database {}", file.display());
+    // What an attempt that a crash cut short may have left.
+    match fs::remove_file(dir.join("sysadmd.db.new-journal")) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(io_error(doing())(cause)),
+        _ => {}
+    }
     OpenOptions::new()
         .write(true)
         .create(true)

@@ -1,5 +1,12 @@
 //! What the rest of the daemon relies on.
 
+mod crash;
+mod full;
+mod history;
+mod refusal;
+mod retention;
+mod tokens;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -37,6 +44,30 @@ impl Drop for Place {
     fn drop(&mut self) {
         let _gone = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Runs this test again in a process of its own, with `variable` set to `value`.
+pub(super) fn child(test: &str, variable: &str, value: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(variable, value);
+    command
+}
+
+/// Everything the log holds, checked to be without a gap.
+pub(super) async fn everything(log: &EventLog) -> Vec<Arc<Event>> {
+    let Bounds { oldest, head } = log.bounds();
+    let mut events: Vec<Arc<Event>> = Vec::new();
+    while let Some(next) = log
+        .read(events.last().and_then(|last| last.seq).unwrap_or(0), 1000, 1 << 20)
+        .await
+        .map(|part| (!part.is_empty()).then_some(part))
+        .unwrap()
+    {
+        events.extend(next);
+    }
+    assert!(events.iter().map(|event| event.seq.unwrap()).eq(oldest..=head));
+    assert!(events.windows(2).all(|pair| pair[0].time < pair[1].time));
+    events
 }
 
 pub(super) fn record(class: &str, subject: &str, priority: u8) -> Record {

@@ -7,12 +7,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use protocol::Event;
 use rusqlite::{Connection, params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::check::log_of;
 use super::error::Failure;
-use super::{Bounds, Record, StoreError, errno, rows};
+use super::retention::{LOOK_AFTER, Retention};
+use super::{Bounds, Record, StoreError, rows};
 use crate::clock::Clock;
 
 /// The most records in one transaction: enough that the cost of making it durable disappears
@@ -20,8 +23,10 @@ use crate::clock::Clock;
 pub(super) const BATCH_RECORDS: usize = 1024;
 /// The most bytes in one transaction (one record more may exceed it).
 const BATCH_BYTES: usize = 4 << 20;
-/// How long the thread sleeps when there is nothing to write, before it looks at the age limit.
-const IDLE: Duration = Duration::from_mins(1);
+
+/// SQLite starts the write-ahead log afresh by itself, except while readers follow each other
+/// without a pause; above this size (a few times the usual one) they are made to pause.
+const LOG_BYTES_MAX: u64 = 64 << 20;
 
 /// What is called with every batch once it is durable.
 pub type Committed = Box<dyn FnMut(&[Arc<Event>]) + Send>;
@@ -71,6 +76,10 @@ impl Progress {
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(committed);
     }
 
+    fn forget(&self, oldest: u64) {
+        self.oldest.fetch_max(oldest, Ordering::SeqCst);
+    }
+
     fn advance(&self, head: u64, batch: &[Arc<Event>]) {
         self.head.store(head, Ordering::SeqCst);
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,20 +96,31 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) progress: Arc<Progress>,
     pub(super) inbox: Receiver<Errand>,
+    pub(super) retention: Retention,
 }
 
 impl Writer {
     /// Works until it is told to stop or everybody who could ask has gone.
     pub(super) fn run(mut self) {
+        // Where files may not grow any further, an error is to be answered, not a signal died of.
+        if let Err(error) = SigSet::from(Signal::SIGXFSZ).thread_block() {
+            tracing::warn!(%error, "the signal for too large a file could not be held back");
+        }
         let mut next = None;
         loop {
-            match next.take().map_or_else(|| self.inbox.recv_timeout(IDLE), Ok) {
-                Ok(Errand::Append(first)) => next = self.batch(first),
+            let patience = if self.retention.is_due() { Duration::ZERO } else { LOOK_AFTER };
+            match next.take().map_or_else(|| self.inbox.recv_timeout(patience), Ok) {
+                Ok(Errand::Append(first)) => {
+                    next = self.batch(first);
+                    if self.retention.is_due() {
+                        self.tidy();
+                    }
+                }
                 Ok(Errand::Do(job, room)) => {
                     drop(room);
                     job(&mut self.db);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.tidy(),
                 Ok(Errand::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -124,6 +144,7 @@ impl Writer {
                 Err(_) => break,
             }
         }
+        self.retention.recorded(batch.len(), bytes);
         self.record(batch);
         next
     }
@@ -136,6 +157,10 @@ impl Writer {
             .unzip();
         let stored = store(&mut self.db, head + 1, &events);
         let stored = stored.map_err(|failure| self.failed(failure));
+        if matches!(stored, Err(StoreError::Full)) {
+            // The write-ahead log may hold what is in the database already: give that room back.
+            self.fold();
+        }
         if stored.is_ok() {
             self.progress.advance(head + events.len() as u64, &events);
         }
@@ -160,12 +185,35 @@ impl Writer {
         }
     }
 
-    fn failed(&self, failure: Failure) -> StoreError {
-        let error = match failure {
-            Failure::Sql(cause, _) => Failure::Sql(cause, errno::no_room(&self.db)),
-            row @ Failure::Row(_) => row,
+    /// One step of retention, and a look at the size of the write-ahead log.
+    fn tidy(&mut self) {
+        let now = self.clock.now().micros();
+        match self.retention.step(&mut self.db, self.progress.bounds(), now) {
+            Ok(step) => self.progress.forget(step.oldest),
+            Err(failure) => {
+                let error = failure.in_file(&self.file);
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(cause, "old events were not removed: {error}");
+            }
         }
-        .in_file(&self.file);
+        let log = std::fs::metadata(log_of(&self.file)).map_or(0, |log| log.len());
+        if log > LOG_BYTES_MAX {
+            self.fold();
+        }
+    }
+
+    /// Folds the write-ahead log into the database and empties it, waiting for readers a little.
+    fn fold(&self) {
+        let folded = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        match folded {
+            Ok(0i64) => {}
+            Ok(_) => tracing::warn!("readers kept the write-ahead log from being emptied"),
+            Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied"),
+        }
+    }
+
+    fn failed(&self, failure: Failure) -> StoreError {
+        let error = failure.on(&self.db).in_file(&self.file);
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         tracing::error!(cause, "events were not recorded: {error}");
         error
