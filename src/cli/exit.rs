@@ -157,6 +157,15 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_has_the_same_table() {
+        let guide = include_str!("../../docs/guide/sysadmctl.md");
+        let rows = EXIT_TABLE.lines().skip(1).filter_map(|line| line.trim().split_once("  "));
+        for (code, meaning) in rows {
+            assert!(guide.contains(&format!("| {code} | {meaning} |\n")), "{code} {meaning}");
+        }
+    }
+
+    #[test]
     fn the_table_names_the_numbers_that_are_used() {
         for exit in [
             Exit::Failed,
