@@ -199,6 +199,15 @@ impl Client {
     }
 }
 
+/// Says goodbye, as far as that takes no waiting: a daemon that hears nothing would have to take
+/// the end for a broken connection.
+impl Drop for Client {
+    fn drop(&mut self) {
+        // Whether it was heard makes no difference to us any more.
+        self.socket.close(None).now_or_never();
+    }
+}
+
 /// A message, sorted.
 enum Read {
     Answer { id: String, result: Result<Box<RawValue>, Fault> },

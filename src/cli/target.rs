@@ -176,7 +176,7 @@ fn known_hosts() -> Result<PathBuf, Failure> {
         .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")));
     config.map(|config| config.join("sysadmd/known_hosts")).ok_or_else(|| {
         Failure::usage("HOME is not set, so there is no place for trusted certificates")
-            .with_hint("say --fingerprint HEX; the daemon logs it when it starts")
+            .with_hint("say --fingerprint HEX; `sysadmctl status` shows it on the daemon's machine")
     })
 }
 

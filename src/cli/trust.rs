@@ -61,7 +61,7 @@ impl Trust {
             .map_err(|error| Failure::file("write", path, &error))?;
         output::remark(&format!(
             "{authority} was met for the first time; its certificate {met} is trusted from now on \
-             (kept in {}). Compare it with the one the daemon logs when it starts.",
+             (kept in {}). Compare it with what `sysadmctl status` shows on the daemon's machine.",
             path.display()
         ));
         Ok(())
@@ -79,7 +79,7 @@ impl Trust {
         );
         let hint = match self {
             Self::Pinned(_) => {
-                "check the fingerprint that the daemon logs when it starts".to_owned()
+                "compare it with what `sysadmctl status` shows on the daemon's machine".to_owned()
             }
             Self::KnownHosts(path) => format!(
                 "somebody may be listening in. If the daemon really has a new certificate, remove \

@@ -1,8 +1,12 @@
 //! `sysadmctl events tail`: follow the stream across restarts of the daemon and of the tail.
 
+use std::cell::Cell;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use protocol::Cursor;
@@ -27,6 +31,9 @@ run). With --json each line is one event, or {\"gap\": …} where events are mis
 
 /// The most bytes printed at once, before the place is kept.
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// How long the last lines may take after Ctrl-C; a full pipe may never take them.
+const PRINTING_MAX: Duration = Duration::from_millis(500);
 
 /// What to follow and from where.
 #[derive(Debug, Args)]
@@ -73,10 +80,20 @@ pub(crate) async fn run(
     let mut tail = Tail::new(options, target, style)?;
     let mut interrupt = stop_signal(SignalKind::interrupt())?;
     let mut terminate = stop_signal(SignalKind::terminate())?;
-    let exit = tokio::select! {
-        _ = interrupt.recv() => Exit::Interrupted,
-        _ = terminate.recv() => Exit::Terminated,
-        ended = tail.follow() => return ended,
+    let printing = Rc::clone(&tail.printing);
+    let exit = {
+        let mut following = pin!(tail.follow());
+        let exit = tokio::select! {
+            _ = interrupt.recv() => Exit::Interrupted,
+            _ = terminate.recv() => Exit::Terminated,
+            ended = &mut following => return ended,
+        };
+        if printing.get() == Printing::Now {
+            printing.set(Printing::Last);
+            // Whether it ends in time or not, the place is behind what is known to be printed.
+            tokio::time::timeout(PRINTING_MAX, following).await.ok();
+        }
+        exit
     };
     if let (None, Some(cursor)) = (&tail.file, &tail.cursor) {
         output::remark(&format!("to go on from here: sysadmctl events tail --from {cursor}"));
@@ -99,6 +116,18 @@ struct Tail<'a> {
     printed: u64,
     backoff: Backoff,
     sink: Sink,
+    printing: Rc<Cell<Printing>>,
+}
+
+/// Whether lines are on their way, and whether more may follow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Printing {
+    /// None are.
+    No,
+    /// Some are.
+    Now,
+    /// Some are, and then it is to end.
+    Last,
 }
 
 /// Where the lines go.
@@ -130,6 +159,7 @@ impl<'a> Tail<'a> {
             printed: 0,
             backoff: Backoff::default(),
             sink: Arc::new(output::print),
+            printing: Rc::new(Cell::new(Printing::No)),
         })
     }
 
@@ -236,6 +266,7 @@ impl<'a> Tail<'a> {
     /// batch, and nothing is missed.
     async fn print(&mut self, batch: Batch) -> Result<(), Failure> {
         if !batch.text.is_empty() {
+            self.printing.set(Printing::Now);
             // On its own thread: a full pipe must not keep Ctrl-C from us.
             let sink = Arc::clone(&self.sink);
             let printing = tokio::task::spawn_blocking(move || sink(&batch.text));
@@ -244,15 +275,16 @@ impl<'a> Tail<'a> {
             })??;
         }
         self.printed += batch.events;
-        let Some(cursor) = batch.cursor.filter(|cursor| self.cursor.as_ref() != Some(cursor))
-        else {
-            return Ok(());
-        };
-        if let Some(file) = &self.file {
-            file.store(&cursor)?;
+        if let Some(cursor) = batch.cursor.filter(|cursor| self.cursor.as_ref() != Some(cursor)) {
+            if let Some(file) = &self.file {
+                file.store(&cursor)?;
+            }
+            self.cursor = Some(cursor);
         }
-        self.cursor = Some(cursor);
-        Ok(())
+        match self.printing.replace(Printing::No) {
+            Printing::Last => Err(Failure::new(Exit::Interrupted, "")),
+            Printing::No | Printing::Now => Ok(()),
+        }
     }
 }
 
