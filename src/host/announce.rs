@@ -1,0 +1,124 @@
+//! Tells everybody when a plugin changes its state: events of class `plugin.state`.
+
+use protocol::manifest::{ClassDeclaration, Retain};
+use protocol::{Class, Draft, Json, Priority};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::publish::PROGRESS_CLASS;
+use super::status::State;
+use crate::bus::Bus;
+
+/// The source of the daemon's own events.
+const SOURCE: &str = "sysadmd";
+/// The class of a change of state.
+const STATE_CLASS: &str = "plugin.state";
+/// Changes that wait to be recorded: many times all plugins at once. They are slow by nature
+/// (restarts back off), so a full queue means a log that cannot be written.
+const CHANGES_MAX: usize = 256;
+
+/// A change of a plugin's state, as `data` of the event.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Change {
+    pub(crate) plugin: String,
+    pub(crate) from: State,
+    pub(crate) to: State,
+    pub(crate) reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<u32>,
+    pub(crate) restarts: u64,
+}
+
+/// Hands changes over. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Announcer(mpsc::Sender<Change>);
+
+impl Announcer {
+    /// The handle, and the other end for [`run`].
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Change>) {
+        let (sender, changes) = mpsc::channel(CHANGES_MAX);
+        (Self(sender), changes)
+    }
+
+    /// Never waits: supervision must go on when the log cannot be written.
+    pub(crate) fn announce(&self, change: Change) {
+        tracing::info!(
+            plugin = change.plugin,
+            state = change.to.as_str(),
+            reason = change.reason,
+            "plugin"
+        );
+        if let Err(error) = self.0.try_send(change) {
+            tracing::error!(%error, "a plugin's change of state was not recorded");
+        }
+    }
+}
+
+/// Publishes changes in their order until nobody can make any more.
+pub(crate) async fn run(mut changes: mpsc::Receiver<Change>, bus: Bus) {
+    while let Some(change) = changes.recv().await {
+        let Some(draft) = draft(&change) else { continue };
+        if let Err(fault) = bus.publish(SOURCE, draft, Retain::Log).await {
+            let plugin = change.plugin;
+            tracing::error!(plugin, %fault, "its change of state was not recorded");
+        }
+    }
+}
+
+/// The classes that this floor publishes itself.
+pub fn classes() -> Vec<ClassDeclaration> {
+    let declare = |class: &str, summary: &str, most: u8, retain| {
+        let class = Class::parse(class).ok()?;
+        Some(ClassDeclaration {
+            class,
+            summary: summary.to_owned(),
+            priority_default: Priority::MIN,
+            priority_max: Priority::clamped(most),
+            retain,
+            schema: serde_json::Value::Null,
+        })
+    };
+    let state = declare(STATE_CLASS, "A plugin has changed its state.", 7, Retain::Log);
+    let progress = declare(PROGRESS_CLASS, "How far a call is.", 0, Retain::Latest);
+    state.into_iter().chain(progress).collect()
+}
+
+fn draft(change: &Change) -> Option<Draft> {
+    let mut draft = Draft::new(Class::parse(STATE_CLASS).ok()?);
+    draft.subject = format!("/plugins/{}", change.plugin);
+    draft.priority = Some(priority(change.to));
+    draft.message =
+        format!("The plugin {} is {}: {}", change.plugin, change.to.as_str(), change.reason);
+    draft.data = Json::of(change).ok()?;
+    Some(draft)
+}
+
+fn priority(state: State) -> Priority {
+    match state {
+        State::Quarantined => Priority::clamped(7),
+        State::Failed | State::Incompatible => Priority::clamped(4),
+        _ => Priority::MIN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_state_becomes_an_event_within_its_declaration() {
+        let change = Change {
+            plugin: "demo".to_owned(),
+            from: State::Ready,
+            to: State::Quarantined,
+            reason: "it exited with status 1".to_owned(),
+            pid: None,
+            restarts: 5,
+        };
+        let draft = draft(&change).unwrap();
+        assert_eq!(draft.check(), Ok(()));
+        assert_eq!(draft.subject, "/plugins/demo");
+        let declared = classes().into_iter().find(|class| class.class == draft.class).unwrap();
+        assert_eq!(draft.priority.unwrap(), declared.priority_max);
+    }
+}

@@ -1,0 +1,138 @@
+//! A child process: the narrow place where one is started, signalled and reaped.
+//!
+//! It knows nothing of what the child says. Nothing else in the daemon starts a process or sends a
+//! signal, so that this can move behind a privileged helper one day.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+
+use super::discover::PluginSpec;
+use super::launch;
+
+/// Where a plugin's own programs are looked for; the caller's `PATH` is nobody's business.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A child that leads its own process group. Dropping it kills the group.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// Woken when any child of the daemon changes.
+    changed: SignalStream,
+}
+
+/// The child's standard streams.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    pub(crate) stdin: ChildStdin,
+    pub(crate) stdout: ChildStdout,
+    pub(crate) stderr: ChildStderr,
+}
+
+impl Process {
+    /// Starts the plugin's program with a cleared environment in the plugin's directory, through
+    /// the launcher when there is one.
+    pub(crate) fn start(spec: &PluginSpec, launcher: Option<&Path>) -> io::Result<(Self, Pipes)> {
+        let changed = signal(SignalKind::child())?;
+        let mut command = match launcher {
+            None => Command::new(&spec.program),
+            Some(launcher) => {
+                let limits = &spec.manifest.limits;
+                let mut command = Command::new(launcher);
+                command.args(launch::arguments(limits.memory_bytes, limits.open_files));
+                command.arg(&spec.program);
+                command
+            }
+        };
+        command
+            .args(&spec.args)
+            .current_dir(&spec.dir)
+            .env_clear()
+            .envs([("PATH", PATH), ("LANG", "C"), ("LC_ALL", "C"), ("TZ", "UTC")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(io::Error::other("a standard stream of the child is missing"));
+        };
+        Ok((Self { child, changed }, Pipes { stdin, stdout, stderr }))
+    }
+
+    /// Its process id while it has not been reaped.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Asks the whole group to end.
+    pub(crate) fn terminate(&self) {
+        self.signal_group(Signal::SIGTERM);
+    }
+
+    /// Ends the whole group.
+    pub(crate) fn kill(&self) {
+        self.signal_group(Signal::SIGKILL);
+    }
+
+    /// Waits until the child itself has ended, whoever else holds its pipes. What is left of its
+    /// group is killed first, while the dead child still keeps the group's number from being used
+    /// by somebody else.
+    pub(crate) async fn exited(&mut self) -> io::Result<ExitStatus> {
+        while let Some(pid) = self.child.id() {
+            if has_ended(pid)? {
+                self.kill();
+                break;
+            }
+            self.changed.recv().await;
+        }
+        self.child.wait().await
+    }
+
+    /// Sends to the group of a child that has not been reaped: its number cannot be anybody else's.
+    fn signal_group(&self, signal: Signal) {
+        let group = self.child.id().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(group) = group
+            && let Err(error) = killpg(Pid::from_raw(group), signal)
+        {
+            tracing::debug!(group, %signal, %error, "no process left to signal");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Whether the child has ended; it is not reaped by this.
+fn has_ended(pid: u32) -> io::Result<bool> {
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    Ok(waitid(Id::Pid(Pid::from_raw(pid)), look)? != WaitStatus::StillAlive)
+}
+
+/// How a process ended, for people.
+pub(crate) fn describe(status: io::Result<ExitStatus>) -> String {
+    match status {
+        Err(error) => format!("it ended, and how cannot be told: {error}"),
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("it exited with status {code}"),
+            (None, Some(signal)) => match Signal::try_from(signal) {
+                Ok(signal) => format!("it was ended by {signal}"),
+                Err(_) => format!("it was ended by signal {signal}"),
+            },
+            (None, None) => "it ended".to_owned(),
+        },
+    }
+}

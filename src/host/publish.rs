@@ -1,0 +1,212 @@
+//! From a plugin's words to recorded events: what it declared, at its rate, in its order.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
+use jsonrpsee_types::Id;
+use protocol::link::{Credit, Frame, Progress, Published, method};
+use protocol::manifest::{ClassDeclaration, Retain};
+use protocol::{Class, Draft, Event, Fault, Json, Manifest, Priority};
+use tokio::time::Instant;
+use tracing::Level;
+
+use super::bucket::Bucket;
+use super::status::Counters;
+use super::voice::Voice;
+use crate::bus::Bus;
+
+/// Events of one plugin that are being recorded at once. One batch of the log's writer takes so
+/// many anyway; more would only move the queue from the pipe into memory.
+const APPENDS_MAX: usize = 256;
+/// The same in bytes: one plugin's large events must not fill the memory.
+const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The class of a call's progress.
+pub(crate) const PROGRESS_CLASS: &str = "call.progress";
+
+/// Records what one plugin process publishes.
+pub(crate) struct Publisher {
+    bus: Bus,
+    counters: Arc<Counters>,
+    source: Arc<str>,
+    classes: Vec<ClassDeclaration>,
+    bucket: Bucket,
+    voice: Voice,
+    /// In the order in which the plugin said them, and answered in that order.
+    appends: FuturesOrdered<Append>,
+    bytes: usize,
+    /// Credit to give back, and how much of it is worth a message.
+    credit: u32,
+    credit_worth: u32,
+}
+
+type Append = Pin<Box<dyn Future<Output = Recorded> + Send>>;
+
+/// An event that is on record, or not.
+pub(crate) struct Recorded {
+    outcome: Result<Arc<Event>, Fault>,
+    /// The request to answer, when the plugin waits.
+    id: Option<Id<'static>>,
+    bytes: usize,
+    costs_credit: bool,
+}
+
+impl Publisher {
+    pub(crate) fn new(manifest: &Manifest, bus: Bus, counters: Arc<Counters>) -> Self {
+        let limits = &manifest.limits;
+        Self {
+            bus,
+            counters,
+            source: manifest.id.as_str().into(),
+            classes: manifest.events.clone(),
+            bucket: Bucket::new(limits.events_per_s, limits.events_burst, Instant::now()),
+            voice: Voice::new(&manifest.id),
+            appends: FuturesOrdered::new(),
+            bytes: 0,
+            credit: 0,
+            // Half of what it has: it can go on with the other half while the message travels.
+            credit_worth: (limits.events_burst / 2).max(1),
+        }
+    }
+
+    /// Whether another event may be taken in. When not, the plugin's pipe is not read: it waits
+    /// until [`Publisher::recorded`] returns or the moment of [`Publisher::pause_until`] comes.
+    pub(crate) fn has_room(&self, now: Instant) -> bool {
+        self.has_memory() && self.bucket.ready_at(now).is_none()
+    }
+
+    /// The same without the rate: for what a process leaves behind in its pipe.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.appends.len() < APPENDS_MAX && self.bytes < APPEND_BYTES_MAX
+    }
+
+    /// When the rate lets the next event pass, if it is only that.
+    pub(crate) fn pause_until(&self, now: Instant) -> Option<Instant> {
+        if self.has_memory() { self.bucket.ready_at(now) } else { None }
+    }
+
+    /// Whether everything taken in is on record.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.appends.is_empty()
+    }
+
+    /// Takes in an `event/publish`; what it returns is to be sent to the plugin.
+    pub(crate) fn publish(&mut self, frame: Frame, now: Instant) -> Vec<Frame> {
+        self.take_token(now);
+        let draft = frame.params.unwrap_or_default().read::<Draft>();
+        let drafted = draft
+            .map_err(|error| Fault::bad_request(format!("event/publish: {error}")))
+            .and_then(|draft| self.declared(draft));
+        match drafted {
+            Ok((draft, retain)) => {
+                self.append(draft, retain, frame.id, true);
+                Vec::new()
+            }
+            Err(fault) => self.refused(&fault, frame.id, true),
+        }
+    }
+
+    /// Takes in a `progress` of a call in flight.
+    pub(crate) fn progress(&mut self, progress: &Progress, now: Instant) {
+        self.take_token(now);
+        let (Ok(class), Ok(data)) = (Class::parse(PROGRESS_CLASS), Json::of(progress)) else {
+            return;
+        };
+        let mut draft = Draft::new(class);
+        draft.subject = format!("/calls/{}", progress.request_id);
+        draft.priority = Some(Priority::MIN);
+        draft.message.clone_from(&progress.message);
+        draft.data = data;
+        if draft.check().is_ok() {
+            self.append(draft, Retain::Latest, None, false);
+        }
+    }
+
+    /// Waits for the oldest event that is being recorded; never returns while there is none.
+    pub(crate) async fn recorded(&mut self) -> Recorded {
+        match self.appends.next().await {
+            Some(recorded) => recorded,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The same without waiting.
+    pub(crate) fn recorded_already(&mut self) -> Option<Recorded> {
+        self.appends.next().now_or_never().flatten()
+    }
+
+    /// Counts it; what it returns is to be sent to the plugin.
+    pub(crate) fn settle(&mut self, recorded: Recorded) -> Vec<Frame> {
+        self.bytes = self.bytes.saturating_sub(recorded.bytes);
+        let event = match recorded.outcome {
+            Err(fault) => return self.refused(&fault, recorded.id, recorded.costs_credit),
+            Ok(event) => event,
+        };
+        if recorded.costs_credit {
+            self.counters.events_published.add_one();
+        }
+        let published = Published { seq: event.seq, id: event.id, time: event.time };
+        let answer = recorded
+            .id
+            .and_then(|id| Json::of(&published).ok().map(|result| Frame::result(id, result)));
+        answer.into_iter().chain(self.give_back(recorded.costs_credit)).collect()
+    }
+
+    fn declared(&self, mut draft: Draft) -> Result<(Draft, Retain), Fault> {
+        let declared = self.classes.iter().find(|declared| declared.class == draft.class);
+        let Some(declared) = declared else {
+            return Err(Fault::bad_request(format!(
+                "the plugin's manifest does not declare the class {}",
+                draft.class
+            ))
+            .with_hint("add it to `events` in manifest.json"));
+        };
+        draft.check().map_err(Fault::bad_request)?;
+        let said = draft.priority.unwrap_or(declared.priority_default);
+        draft.priority = Some(said.min(declared.priority_max));
+        Ok((draft, declared.retain))
+    }
+
+    /// Only what a dead process has left behind comes here without waiting for a token.
+    fn take_token(&mut self, now: Instant) {
+        drop(self.bucket.take(now));
+    }
+
+    fn append(
+        &mut self,
+        draft: Draft,
+        retain: Retain,
+        id: Option<Id<'static>>,
+        costs_credit: bool,
+    ) {
+        let bytes = draft.message.len() + draft.subject.len() + draft.data.text().len();
+        self.bytes += bytes;
+        let (bus, source) = (self.bus.clone(), Arc::clone(&self.source));
+        self.appends.push_back(Box::pin(async move {
+            let outcome = bus.publish(&source, draft, retain).await;
+            Recorded { outcome, id, bytes, costs_credit }
+        }));
+    }
+
+    fn refused(&mut self, fault: &Fault, id: Option<Id<'static>>, counted: bool) -> Vec<Frame> {
+        if counted {
+            self.counters.events_refused.add_one();
+        }
+        if id.is_none() {
+            self.voice.say(Level::WARN, "refused event", &fault.to_string());
+        }
+        let answer = id.map(|id| Frame::fault(id, fault));
+        answer.into_iter().chain(self.give_back(counted)).collect()
+    }
+
+    fn give_back(&mut self, costs_credit: bool) -> Option<Frame> {
+        self.credit += u32::from(costs_credit);
+        if self.credit < self.credit_worth {
+            return None;
+        }
+        let credit = Credit { n: std::mem::take(&mut self.credit) };
+        Json::of(&credit).ok().map(|params| Frame::notification(method::CREDIT, params))
+    }
+}
