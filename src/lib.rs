@@ -1,5 +1,39 @@
-//! lib
+//! `sysadmd`: one privileged daemon per Linux host.
+//!
+//! The map. A module may use lower floors only, and siblings do not see each other; a test reads
+//! the `use` lines and fails when one points up. `docs/architecture.md` says more.
+//!
+//! | floor | module | what it is |
+//! |---|---|---|
+//! | 8 | [`daemon`] | assembles the floors, waits, tears down |
+//! | 7 | [`listen`] | sockets, TLS, HTTP upgrade, routes |
+//! | 6 | [`wire`] | protocols: translate, nothing else |
+//! | 5 | [`dispatch`] | the one way in for every face |
+//! | 4 | [`host`], [`access`] | plugin processes; who may what |
+//! | 3 | [`bus`] | publish, subscribe, replay, priorities, lag |
+//! | 2 | [`store`] | the only SQL |
+//! | 1 | [`config`], [`clock`], [`lifecycle`] | settings; the time; tasks |
+//! | 0 | the crate `protocol` | words |
+//!
+//! Beside the tower stands [`cli`], on floor 0 alone.
+
+pub mod clock;
+pub mod config;
+pub mod lifecycle;
+
+pub mod store;
+
+pub mod bus;
+
+pub mod access;
+pub mod host;
+
+pub mod dispatch;
+
+pub mod wire;
+
+pub mod listen;
+
+pub mod daemon;
 
 pub mod cli;
-pub mod clock;
-pub mod store;

@@ -1,0 +1,335 @@
+//! Floor 3: what is published reaches everybody who subscribed.
+//!
+//! It knows subscriptions, priorities, replay and lag. It must not know sockets, protocols or who
+//! may do what: a subscription hands it a [`Face`] that turns events into bytes and an [`Outlet`]
+//! that takes them. `host` publishes here, `dispatch` subscribes.
+//!
+//! Nothing here waits for a client. One thread (`fan`) takes what was recorded, encodes it once
+//! for each group of subscriptions that want the same, and offers the bytes to each outlet. Who
+//! does not take them falls behind and is served from the log by a task of its own (`pump`) until
+//! it has caught up.
+
+mod catch_up;
+mod face;
+mod fan;
+mod lane;
+mod latest;
+mod member;
+mod outlet;
+mod selection;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use protocol::manifest::Retain;
+use protocol::{Cursor, Draft, Event, Fault, FaultKind, Filter, Gap, GapReason, Overflow, Start};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::lifecycle::Tasks;
+use crate::store::{EventLog, Record, StoreError};
+
+pub use face::{Face, Wording};
+pub use outlet::{Offer, Outlet};
+
+use catch_up::CatchUp;
+use fan::{Command, Greeting};
+use latest::Latest;
+use member::{Member, MemberId};
+use tail::Tail;
+
+/// What waits for the fan-out thread: batches of recorded events, joins and leaves. The writer of
+/// the log waits when it is full, which slows publishers down to what the machine can deliver.
+const COMMANDS_MAX: usize = 1024;
+
+/// Publishes and subscribes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bus(Arc<Shared>);
+
+/// What the handle, the fan-out thread and the catching-up tasks have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    log: EventLog,
+    clock: Clock,
+    instance: Uuid,
+    tasks: Tasks,
+    tail: Tail,
+    latest: Latest,
+    fan: mpsc::Sender<Command>,
+    next_member: AtomicU64,
+}
+
+/// What somebody wants to subscribe to.
+#[derive(Debug)]
+pub struct Subscribe {
+    /// Which events.
+    pub filter: Filter,
+    /// From where on.
+    pub start: Start,
+    /// What happens when the outlet is full.
+    pub overflow: Overflow,
+    /// How events become bytes.
+    pub face: Face,
+    /// Where the bytes go.
+    pub outlet: Arc<dyn Outlet>,
+}
+
+/// Where the log stands at the moment a subscription begins: what the answer to the subscriber is
+/// made of.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Everything up to here is not delivered any more; what follows is.
+    pub cursor: Cursor,
+    /// The oldest event the log holds.
+    pub oldest_seq: u64,
+    /// The newest event the log holds.
+    pub head_seq: u64,
+    /// The first and last number that are replayed.
+    pub replay: Option<(u64, u64)>,
+    /// What cannot be delivered, and why.
+    pub gap: Option<Gap>,
+}
+
+/// A subscription that lives until it is dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    bus: Bus,
+    member: Arc<Member>,
+}
+
+impl Bus {
+    /// Starts the fan-out thread over this log.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        log: EventLog,
+        clock: Clock,
+        instance: Uuid,
+        tasks: Tasks,
+    ) -> std::io::Result<Self> {
+        let (fan, commands) = mpsc::channel(COMMANDS_MAX);
+        let tail = Tail::new(log.bounds().head);
+        let latest = Latest::default();
+        let next_member = AtomicU64::new(1);
+        let shared =
+            Arc::new(Shared { log, clock, instance, tasks, tail, latest, fan, next_member });
+        fan::start(&shared, commands)?;
+        let recorded = shared.fan.clone();
+        shared.log.on_commit(Box::new(move |batch| {
+            // The only error is that the fan-out thread is gone, which is a daemon that stops.
+            if recorded.blocking_send(Command::Recorded(batch.to_vec())).is_err() {}
+        }));
+        Ok(Self(shared))
+    }
+
+    /// The database the log's numbers belong to.
+    pub fn instance(&self) -> Uuid {
+        self.0.instance
+    }
+
+    /// Everything up to now: where a subscription to the future would begin.
+    pub fn head(&self) -> Cursor {
+        Cursor::after(self.0.instance, self.0.log.bounds().head)
+    }
+
+    /// The durable log behind it.
+    pub fn log(&self) -> &EventLog {
+        &self.0.log
+    }
+
+    /// Records a draft as its class declares, then delivers it. With [`Retain::Log`] it returns
+    /// when the event would survive a crash.
+    ///
+    /// # Errors
+    /// `bad-request` when the draft is over a bound; `unavailable` when it cannot be recorded.
+    pub async fn publish(
+        &self,
+        source: &str,
+        draft: Draft,
+        retain: Retain,
+    ) -> Result<Arc<Event>, Fault> {
+        draft.check().map_err(Fault::bad_request)?;
+        match retain {
+            Retain::Log => {
+                let record = record(source, draft);
+                self.0.log.append(record).await.map_err(|error| unrecorded(&error))
+            }
+            Retain::Latest | Retain::None => self.0.pass_on(source, draft, retain).await,
+        }
+    }
+
+    /// Begins a subscription. `greet` makes the bytes that the outlet gets before the first event.
+    ///
+    /// # Errors
+    /// `bad-request` for a filter over its bounds, `unavailable` when the daemon stops.
+    pub async fn subscribe(
+        &self,
+        wanted: Subscribe,
+        greet: impl FnOnce(&Standing) -> Vec<u8> + Send + 'static,
+    ) -> Result<Subscription, Fault> {
+        wanted.filter.check().map_err(Fault::bad_request)?;
+        let start = wanted.start.clone();
+        let id = MemberId(self.0.next_member.fetch_add(1, Ordering::Relaxed));
+        let member = Arc::new(Member::new(id, wanted));
+        let subscription = Subscription { bus: self.clone(), member: Arc::clone(&member) };
+        let greeting: Greeting = Box::new(greet);
+        match self.0.place(start) {
+            None => self.0.join_at_head(member, greeting).await?,
+            Some(place) => CatchUp::begin(Arc::clone(&self.0), member, place, greeting).await?,
+        }
+        Ok(subscription)
+    }
+}
+
+impl Subscription {
+    /// Everything up to here was given to the outlet or is not wanted: what a heartbeat tells.
+    /// `None` while the subscription is behind; its next message carries its cursor.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.member
+            .is_live()
+            .then(|| Cursor::after(self.bus.instance(), self.bus.0.tail.head()))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.member.leave();
+        let leave = Command::Leave(self.member.id());
+        // When the queue is full the fan-out thread finds the member gone by itself.
+        if self.bus.0.fan.try_send(leave).is_err() {}
+    }
+}
+
+/// Where catching up begins.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) cursor: Cursor,
+    pub(crate) gap: Option<Gap>,
+    /// Begin with the newest of every class and subject.
+    pub(crate) snapshot: bool,
+}
+
+impl Shared {
+    /// `None` when nothing has to be replayed.
+    fn place(&self, start: Start) -> Option<Place> {
+        let bounds = self.log.bounds();
+        let at = |seq| Cursor::after(self.instance, seq);
+        let from_oldest = |gap| Place { cursor: at(bounds.oldest - 1), gap, snapshot: false };
+        match start {
+            Start::Now => None,
+            Start::Oldest => Some(from_oldest(None)),
+            Start::Snapshot => {
+                Some(Place { cursor: at(bounds.head), gap: None, snapshot: true })
+            }
+            Start::After(cursor) if cursor.instance != self.instance => {
+                let gap = (bounds.oldest - 1, bounds.oldest - 1);
+                Some(from_oldest(Some(unknown_gap(gap.0, gap.1, GapReason::OtherInstance))))
+            }
+            Start::After(cursor) if cursor.seq > bounds.head => {
+                let gap = unknown_gap(bounds.head, cursor.seq, GapReason::AheadOfLog);
+                Some(Place { cursor: at(bounds.head), gap: Some(gap), snapshot: false })
+            }
+            Start::After(cursor) if cursor.seq + 1 < bounds.oldest => {
+                let gap =
+                    unknown_gap(cursor.seq + 1, bounds.oldest - 1, GapReason::Expired);
+                Some(from_oldest(Some(gap)))
+            }
+            Start::After(cursor) => Some(Place { cursor, gap: None, snapshot: false }),
+        }
+    }
+
+    async fn join_at_head(&self, member: Arc<Member>, greeting: Greeting) -> Result<(), Fault> {
+        let join = Command::JoinAtHead { member, greeting };
+        self.fan.send(join).await.map_err(|_| stopping())
+    }
+
+    /// Stamps an event that is not recorded and hands it to the fan-out thread.
+    async fn pass_on(
+        &self,
+        source: &str,
+        draft: Draft,
+        retain: Retain,
+    ) -> Result<Arc<Event>, Fault> {
+        let stamp = self.clock.stamp();
+        let event = Arc::new(Event {
+            seq: None,
+            id: stamp.id,
+            time: stamp.time,
+            source: source.to_owned(),
+            class: draft.class,
+            subject: draft.subject,
+            priority: draft.priority.unwrap_or_default(),
+            message: draft.message,
+            data: draft.data,
+        });
+        if retain == Retain::Latest {
+            self.latest.put(&event);
+        }
+        let passing = Command::Passing(Arc::clone(&event), retain);
+        self.fan.send(passing).await.map_err(|_| stopping())?;
+        Ok(event)
+    }
+
+    /// The newest event of every class and subject the filter wants, oldest first: the kept
+    /// state, then the newest of the log.
+    pub(crate) async fn snapshot(&self, filter: &Filter) -> Result<Vec<Arc<Event>>, StoreError> {
+        let mut events = self.log.newest_each(filter.clone(), latest::KEPT_MAX).await?;
+        events.extend(self.latest.matching(filter));
+        events.sort_by_key(|event| event.time);
+        Ok(events)
+    }
+}
+
+impl Bus {
+    /// The newest event the filter wants, recorded or kept as state.
+    ///
+    /// # Errors
+    /// `unavailable` when the log cannot be read.
+    pub async fn newest(&self, filter: &Filter) -> Result<Option<Arc<Event>>, Fault> {
+        let recorded =
+            self.0.log.newest(filter.clone()).await.map_err(|error| unreadable(&error))?;
+        let kept = self.0.latest.matching(filter);
+        Ok(recorded.into_iter().chain(kept).max_by_key(|event| event.time))
+    }
+}
+
+fn record(source: &str, draft: Draft) -> Record {
+    Record {
+        source: source.to_owned(),
+        class: draft.class,
+        subject: draft.subject,
+        priority: draft.priority.unwrap_or_default(),
+        message: draft.message,
+        data: draft.data,
+    }
+}
+
+fn unknown_gap(from_seq: u64, to_seq: u64, reason: GapReason) -> Gap {
+    Gap { from_seq, to_seq, missed: None, reason, resume_from: None }
+}
+
+fn unrecorded(error: &StoreError) -> Fault {
+    tracing::error!(%error, "an event could not be recorded");
+    let sentence = match error {
+        StoreError::Full => "the disk is full, so the event could not be recorded",
+        _ => "the event could not be recorded",
+    };
+    Fault::new(FaultKind::Unavailable, sentence)
+        .with_hint("nothing was changed; try again when the daemon's log shows no more errors")
+        .with_retry_after_ms(1_000)
+}
+
+pub(crate) fn unreadable(error: &StoreError) -> Fault {
+    tracing::error!(%error, "the event log could not be read");
+    Fault::new(FaultKind::Unavailable, "the event log could not be read")
+        .with_retry_after_ms(1_000)
+}
+
+fn stopping() -> Fault {
+    Fault::new(FaultKind::Unavailable, "the daemon is stopping").with_retry_after_ms(1_000)
+}

@@ -1,0 +1,226 @@
+//! Floor 8, the roof: reads the configuration, builds the floors bottom-up, waits, tears down.
+//!
+//! It knows every floor and no detail of any. The binary calls [`main`]; tests call
+//! [`Daemon::start`].
+
+mod built_in;
+mod options;
+mod ready;
+mod watch;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::manifest::Retain;
+use protocol::{Class, Draft, Json};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::access::Access;
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dispatch::{Dispatch, Identity, Limits};
+use crate::host::{Host, HostSettings};
+use crate::lifecycle::{Gone, Tasks};
+use crate::listen::Listen;
+use crate::listen::tls::{Tls, TlsError};
+use crate::store::{Store, StoreError, StoreSettings};
+
+/// How long everything may take to end after the plugins have.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// sysexits(3): the input data was incorrect.
+const EX_DATAERR: u8 = 65;
+/// sysexits(3): a service or resource is not there.
+const EX_UNAVAILABLE: u8 = 69;
+/// sysexits(3): an error while doing I/O.
+const EX_IOERR: u8 = 74;
+/// sysexits(3): try again later.
+const EX_TEMPFAIL: u8 = 75;
+/// sysexits(3): something was found in an unconfigured or misconfigured state.
+const EX_CONFIG: u8 = 78;
+
+/// The whole of the `sysadmd` program.
+pub fn main() -> ExitCode {
+    options::main()
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    /// The addresses it listens on, in the order of the configuration: TLS, then plain.
+    pub addresses: Vec<SocketAddr>,
+    /// What clients pin.
+    pub fingerprint: String,
+    store: Arc<Store>,
+    host: Host,
+    bus: Bus,
+    tasks: Tasks,
+    gone: Gone,
+}
+
+/// What is decided by who starts the daemon, not by its configuration.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The `sysadmd` binary, started again for built-in plugins.
+    pub binary: PathBuf,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Whether the daemon runs as root.
+    pub is_root: bool,
+}
+
+/// Why the daemon does not start. Written for the administrator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// There is no certificate.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// An address cannot be had.
+    #[error("cannot listen on {place}: {cause}")]
+    Listen {
+        /// The address or path.
+        place: String,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// Something else the system refused.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The sysexits number for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(StoreError::InUse { .. }) => EX_TEMPFAIL,
+            Self::Store(_) => EX_DATAERR,
+            Self::Tls(_) => EX_CONFIG,
+            Self::Listen { .. } => EX_UNAVAILABLE,
+            Self::System(_) => EX_IOERR,
+        }
+    }
+}
+
+impl Daemon {
+    /// Builds the floors and opens the listeners. When it returns, clients are served.
+    ///
+    /// # Errors
+    /// When the database, the certificate or an address cannot be had; nothing is left running.
+    pub async fn start(config: &Config, environment: Environment) -> Result<Self, StartError> {
+        let Environment { binary, clock, is_root } = environment;
+        let settings =
+            StoreSettings { max_age: config.log_max_age, max_bytes: Some(config.log_max_bytes) };
+        make_private_dir(&config.state_dir)?;
+        let store = Arc::new(Store::open(&config.state_dir, clock.clone(), settings)?);
+        let hostname = hostname();
+        let tls = Tls::open(&config.state_dir.join("tls"), &hostname)?;
+        let (tasks, gone) = Tasks::new();
+        let instance = store.instance();
+        let bus = Bus::start(store.log(), clock.clone(), instance, tasks.clone())?;
+        let host_settings = HostSettings {
+            state_dir: config.state_dir.clone(),
+            plugins_dir: Some(config.plugin_dir.clone()),
+            as_root: is_root,
+            configs: config.plugin_config.clone(),
+            launcher: Some(binary.clone()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance,
+            clock: clock.clone(),
+        };
+        let built_in = built_in::specs(&binary, config);
+        let host = Host::start(built_in, host_settings, bus.clone(), &tasks);
+        watch::plugins(&config.plugin_dir, host.clone(), &tasks);
+        let fingerprint = tls.fingerprint.clone();
+        let limits = Limits::default();
+        let identity = Identity { hostname, fingerprint: fingerprint.clone(), instance, limits };
+        let access = Access::new(Arc::clone(&store), clock.clone());
+        let dispatch = Dispatch::new(identity, bus.clone(), host.clone(), access, clock);
+        let listen = Listen::new(dispatch, tasks.clone(), tls);
+        let mut daemon =
+            Self { addresses: Vec::new(), fingerprint, store, host, bus, tasks, gone };
+        if let Err(error) = daemon.open(config, &listen).await {
+            drop(listen);
+            daemon.stop().await;
+            return Err(error);
+        }
+        daemon.announce("daemon.started", "sysadmd has started").await;
+        Ok(daemon)
+    }
+
+    async fn open(&mut self, config: &Config, listen: &Listen) -> Result<(), StartError> {
+        let secure = config.listen.iter().map(|address| (*address, true));
+        let plain = config.listen_plain.iter().map(|address| (*address, false));
+        for (address, with_tls) in secure.chain(plain) {
+            let opened = listen.tcp(address, with_tls).await;
+            let place = address.to_string();
+            self.addresses.push(opened.map_err(|cause| StartError::Listen { place, cause })?);
+        }
+        let place = config.socket.display().to_string();
+        listen.unix(&config.socket).map_err(|cause| StartError::Listen { place, cause })
+    }
+
+    /// Looks at the plugin directory again.
+    pub async fn rescan_plugins(&self) {
+        self.host.rescan().await;
+    }
+
+    /// Ends everything in order: plugins, connections, the log.
+    pub async fn stop(self) {
+        let Self { store, host, bus, tasks, gone, .. } = self;
+        host.shutdown().await;
+        tasks.stop();
+        drop((host, bus, tasks));
+        if !gone.wait(GRACE).await {
+            tracing::warn!("some tasks did not end in time");
+        }
+        let closing = tokio::task::spawn_blocking(move || store.close());
+        if closing.await.is_err() {
+            tracing::error!("the store failed to close");
+        }
+    }
+
+    async fn announce(&self, class: &str, message: &str) {
+        let Ok(class) = Class::parse(class) else { return };
+        let mut draft = Draft::new(class);
+        message.clone_into(&mut draft.message);
+        draft.data = Json::from(json!({"version": env!("CARGO_PKG_VERSION")}));
+        if let Err(fault) = self.bus.publish("sysadmd", draft, Retain::Log).await {
+            tracing::error!(%fault, "the daemon's own event was not recorded");
+        }
+    }
+}
+
+/// Runs until a signal asks it to stop.
+async fn run(config: &Config, environment: Environment) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let daemon = Daemon::start(config, environment).await?;
+    ready::say(config, &daemon.addresses, &daemon.fingerprint);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    ready::stopping();
+    daemon.announce("daemon.stopping", "sysadmd stops").await;
+    daemon.stop().await;
+    Ok(())
+}
+
+fn make_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn hostname() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "localhost".to_owned())
+}

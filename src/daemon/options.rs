@@ -1,0 +1,166 @@
+//! The command line of `sysadmd`.
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::{EX_CONFIG, Environment, StartError, built_in};
+use crate::clock::Clock;
+use crate::config::{Config, FILE, File, Overrides, Runner};
+use crate::store::Store;
+
+/// sysexits(3): the command was used incorrectly.
+const EX_USAGE: u8 = 64;
+
+/// One privileged daemon per Linux host: durable, prioritized events and supervised plugins.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Options {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// The configuration file [default as root: /etc/sysadmd/sysadmd.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where everything a run writes is kept
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Listen here with TLS, instead of where the configuration says; may be repeated
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<SocketAddr>,
+    /// Listen here without TLS, on loopback only; may be repeated
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen_plain: Vec<SocketAddr>,
+    /// Check the configuration and the database, say what is wrong, and exit
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Be a built-in plugin, as the daemon starts it
+    Plugin {
+        /// Which one
+        name: String,
+    },
+    /// Put limits on this process and become a plugin, as the daemon starts it
+    #[command(hide = true, disable_help_flag = true)]
+    Launch {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+pub(super) fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            let code = if error.use_stderr() { EX_USAGE } else { 0 };
+            // Nobody is left to tell when the terminal is gone.
+            if error.print().is_err() {}
+            return ExitCode::from(code);
+        }
+    };
+    match options.role {
+        Some(Role::Launch { arguments }) => crate::host::launch::main(arguments),
+        Some(Role::Plugin { ref name }) => built_in::run(name).unwrap_or_else(|| {
+            let known: Vec<&str> = built_in::names().collect();
+            complain(&format!("there is no built-in plugin {name:?}; there is: {}", known.join(", ")));
+            ExitCode::from(EX_USAGE)
+        }),
+        None => serve(options),
+    }
+}
+
+fn serve(options: Options) -> ExitCode {
+    let is_root = nix::unistd::geteuid().is_root();
+    let check = options.check;
+    let config = match configure(options, is_root) {
+        Ok(config) => config,
+        Err(sentence) => {
+            complain(&sentence);
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    if check {
+        return check_all(&config);
+    }
+    log_to_stderr();
+    match run(&config, is_root) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(config: &Config, is_root: bool) -> Result<(), StartError> {
+    let binary = std::env::current_exe()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let environment = Environment { binary, clock: Clock::system(), is_root };
+    runtime.block_on(super::run(config, environment))
+}
+
+fn configure(options: Options, is_root: bool) -> Result<Config, String> {
+    let named = options.config.is_some();
+    let path = options.config.unwrap_or_else(|| PathBuf::from(FILE));
+    let file = read_file(&path, named, is_root)?;
+    let over = Overrides {
+        state_dir: options.state_dir,
+        listen: options.listen,
+        listen_plain: options.listen_plain,
+    };
+    let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let state_home = from_env("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| from_env("HOME").map(|home| Path::new(&home).join(".local/state")));
+    file.complete(over, &Runner { is_root, state_home }).map_err(|error| error.to_string())
+}
+
+/// A file that nobody named and that is not there means the defaults.
+fn read_file(path: &Path, named: bool, is_root: bool) -> Result<File, String> {
+    if !named && (!is_root || !path.exists()) {
+        return Ok(File::default());
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
+    File::parse(&text, path).map_err(|error| error.to_string())
+}
+
+fn check_all(config: &Config) -> ExitCode {
+    if !config.state_dir.join("sysadmd.db").exists() {
+        complain("the configuration is right; there is no database yet");
+        return ExitCode::SUCCESS;
+    }
+    match Store::check_all(&config.state_dir) {
+        Ok(()) => {
+            complain("the configuration and the database are right");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(StartError::from(error).exit_code())
+        }
+    }
+}
+
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SYSADMD_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// Says a sentence to whoever started us, before there is a log.
+#[expect(clippy::print_stderr, reason = "there is no log yet, or it is not asked for")]
+fn complain(sentence: &str) {
+    eprintln!("sysadmd: {sentence}");
+}

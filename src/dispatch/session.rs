@@ -1,0 +1,137 @@
+//! One connected client: who it is and what it listens to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use protocol::{Cursor, Event, Fault, FaultKind, Filter};
+
+use super::{Dispatch, not_logged_in};
+use crate::access::{Login, Principal};
+use crate::bus::{Standing, Subscribe, Subscription};
+
+/// Makes the first bytes of a subscription from where the log stands.
+pub type SubscriptionAnswer = Box<dyn FnOnce(&Standing) -> Vec<u8> + Send>;
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Session {
+    dispatch: Dispatch,
+    principal: Option<Principal>,
+    /// The session token, when the login was by one.
+    token: Option<String>,
+    subscriptions: HashMap<String, Subscription>,
+}
+
+impl Session {
+    /// A connection of this principal, or of nobody yet.
+    pub fn new(dispatch: Dispatch, principal: Option<Principal>) -> Self {
+        Self { dispatch, principal, token: None, subscriptions: HashMap::new() }
+    }
+
+    /// Who is logged in.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// Logs in; the answer is the session token. A failure leaves the connection as it was.
+    ///
+    /// # Errors
+    /// `unauthorized` when the secret is worth nothing.
+    pub async fn login(&mut self, secret: &str) -> Result<String, Fault> {
+        let Login { principal, session } = self.dispatch.access().login(secret).await?;
+        self.principal = Some(principal);
+        self.token = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Logs out and ends the subscriptions.
+    pub fn logout(&mut self) {
+        if let Some(token) = self.token.take() {
+            self.dispatch.access().end_session(&token);
+        }
+        self.principal = None;
+        self.subscriptions.clear();
+    }
+
+    /// Whether the login still counts after something was revoked.
+    pub async fn still_counts(&self) -> bool {
+        match &self.principal {
+            Some(principal) => self.dispatch.access().still_counts(principal).await,
+            None => true,
+        }
+    }
+
+    /// Begins a subscription named `key`, in place of one of that name.
+    ///
+    /// # Errors
+    /// `unauthorized` when nobody is logged in, `too-many` over the limit, and what the bus says.
+    pub async fn subscribe(
+        &mut self,
+        key: String,
+        wanted: Subscribe,
+        answer: SubscriptionAnswer,
+    ) -> Result<(), Fault> {
+        if self.principal.is_none() {
+            return Err(not_logged_in());
+        }
+        self.subscriptions.remove(&key);
+        self.check_room_for(1)?;
+        let subscription = self.dispatch.0.bus.subscribe(wanted, answer).await?;
+        self.subscriptions.insert(key, subscription);
+        Ok(())
+    }
+
+    /// Whether so many more subscriptions are within the limit.
+    ///
+    /// # Errors
+    /// `too-many` when they are not.
+    pub fn check_room_for(&self, more: usize) -> Result<(), Fault> {
+        let most = self.dispatch.identity().limits.subscriptions;
+        if self.subscriptions.len() + more <= most {
+            return Ok(());
+        }
+        let sentence = format!("a connection has at most {most} subscriptions");
+        Err(Fault::new(FaultKind::TooMany, sentence)
+            .with_hint("end one, or put several classes into one filter"))
+    }
+
+    /// Ends a subscription; whether there was one of that name.
+    pub fn unsubscribe(&mut self, key: &str) -> bool {
+        self.subscriptions.remove(key).is_some()
+    }
+
+    /// Whether there is a subscription of that name.
+    pub fn is_subscribed(&self, key: &str) -> bool {
+        self.subscriptions.contains_key(key)
+    }
+
+    /// How many there are.
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// How far a subscription is, for its heartbeat; `None` while it is behind.
+    pub fn cursor(&self, key: &str) -> Option<Cursor> {
+        self.subscriptions.get(key).and_then(Subscription::cursor)
+    }
+
+    /// The newest event a classic client is shown when it subscribes.
+    ///
+    /// # Errors
+    /// `unauthorized` when nobody is logged in, `unavailable` when the log cannot be read.
+    pub async fn newest(
+        &self,
+        filter: &Filter,
+    ) -> Result<Option<Arc<Event>>, Fault> {
+        if self.principal.is_none() {
+            return Err(not_logged_in());
+        }
+        self.dispatch.0.bus.newest(filter).await
+    }
+
+    /// Everything recorded up to now.
+    pub fn head(&self) -> Cursor {
+        self.dispatch.0.bus.head()
+    }
+}
+

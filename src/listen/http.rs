@@ -1,0 +1,202 @@
+//! HTTP/1.1: the websocket upgrade, and everything else to REST.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, HOST, HeaderMap, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use protocol::{Fault, FaultKind};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::admission::Place;
+use super::conversation;
+use super::rest;
+use super::stream::Stream;
+use crate::access::Principal;
+use crate::dispatch::Dispatch;
+use crate::lifecycle::Tasks;
+
+/// How long a client may take for the head of a request; also how long an idle connection is kept.
+const HEAD: Duration = Duration::from_secs(10);
+/// Bytes of a request's head.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// The answer to any request.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// What every request on one connection has in common.
+struct Connection {
+    dispatch: Dispatch,
+    tasks: Tasks,
+    /// Who the kernel says is there.
+    principal: Option<Principal>,
+    /// Taken along by the websocket.
+    place: Mutex<Option<Place>>,
+}
+
+/// Serves one connection until it ends or becomes a websocket.
+pub(super) async fn serve(
+    stream: Stream,
+    dispatch: Dispatch,
+    tasks: Tasks,
+    principal: Option<Principal>,
+    place: Place,
+) {
+    let place = Mutex::new(Some(place));
+    let connection = Arc::new(Connection { dispatch, tasks, principal, place });
+    let service = service_fn(move |request| {
+        let connection = Arc::clone(&connection);
+        async move { Ok::<_, Infallible>(connection.answer(request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "an HTTP connection ended");
+    }
+}
+
+impl Connection {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let principal = match self.principal(request.headers()).await {
+            Ok(principal) => principal,
+            Err(fault) => return rest::refusal(&fault),
+        };
+        if principal.is_some()
+            && let Some(place) = self.place().as_mut()
+        {
+            place.known();
+        }
+        if is_upgrade(request.headers()) {
+            return self.upgrade(request, principal);
+        }
+        rest::answer(&self.dispatch, principal.as_ref(), request).await
+    }
+
+    /// Who asks: the local peer, or whoever the `Authorization` header proves.
+    async fn principal(&self, headers: &HeaderMap) -> Result<Option<Principal>, Fault> {
+        let Some(header) = headers.get(AUTHORIZATION) else { return Ok(self.principal.clone()) };
+        if is_foreign_page(headers) {
+            let sentence = "a page of another origin may not use stored credentials";
+            return Err(Fault::new(FaultKind::Forbidden, sentence));
+        }
+        let secret = header.to_str().ok().and_then(secret).ok_or_else(|| {
+            Fault::new(FaultKind::Unauthorized, "the Authorization header is neither Basic nor Bearer")
+        })?;
+        self.dispatch.access().identify(&secret).await.map(Some)
+    }
+
+    fn upgrade(&self, mut request: Request<Incoming>, principal: Option<Principal>) -> Answer {
+        let headers = request.headers();
+        let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+        let version = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+        let (Some(accept), true, &Method::GET) = (key, version, request.method()) else {
+            return rest::refusal(&Fault::bad_request("this is no websocket upgrade (RFC 6455)"));
+        };
+        let upgrading = hyper::upgrade::on(&mut request);
+        let place = self.place().take();
+        let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
+        self.tasks.spawn(async move {
+            match upgrading.await.map(Upgraded::downcast::<TokioIo<Stream>>) {
+                Ok(Ok(parts)) => {
+                    let stream = parts.io.into_inner();
+                    let read = parts.read_buf.to_vec();
+                    conversation::hold(stream, read, dispatch, tasks, (principal, place)).await;
+                }
+                Ok(Err(_)) => tracing::error!("an upgraded connection had an unknown type"),
+                Err(error) => tracing::debug!(%error, "a websocket upgrade failed"),
+            }
+        });
+        switching(&accept)
+    }
+
+    fn place(&self) -> std::sync::MutexGuard<'_, Option<Place>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn switching(accept: &str) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::new()));
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, hyper::header::HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, hyper::header::HeaderValue::from_static("websocket"));
+    if let Ok(accept) = accept.parse() {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    answer
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Whether a browser sends this for a page that is not ours: it may attach Basic credentials by
+/// itself. The original client's `Origin: sysadm-client` is no page.
+fn is_foreign_page(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some((_, origin)) = text(ORIGIN).and_then(|origin| origin.split_once("://")) else {
+        return false;
+    };
+    text(HOST) != Some(origin)
+}
+
+/// The token in a Basic or Bearer header.
+fn secret(header: &str) -> Option<String> {
+    let (scheme, value) = header.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = base64::engine::general_purpose::STANDARD.decode(value.trim()).ok()?;
+    let pair = String::from_utf8(pair).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_may_contain_colons() {
+        // "any:a:b"
+        assert_eq!(secret("Basic YW55OmE6Yg==").as_deref(), Some("a:b"));
+        assert_eq!(secret("bearer sad_x").as_deref(), Some("sad_x"));
+        assert_eq!(secret("Digest x"), None);
+        assert_eq!(secret("Basic !!!"), None);
+    }
+
+    #[test]
+    fn only_pages_of_other_origins_are_foreign() {
+        let with = |origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, "nas:12151".parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(ORIGIN, origin.parse().unwrap());
+            }
+            is_foreign_page(&headers)
+        };
+        assert!(!with(None));
+        assert!(!with(Some("sysadm-client")));
+        assert!(!with(Some("https://nas:12151")));
+        assert!(with(Some("https://evil.example")));
+    }
+}

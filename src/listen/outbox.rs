@@ -1,0 +1,281 @@
+//! The writing end of one websocket connection, shared by its own task, the calls it waits for and
+//! the bus.
+//!
+//! Frames arrive whole and are written in order. Whoever brings bytes to an idle connection writes
+//! them at once, without waking the connection's task: that is what makes a delivery cost one
+//! system call. What the socket does not take waits here, within a bound, until the task can write
+//! again.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::stream::Stream;
+use crate::bus::{Offer, Outlet};
+
+/// Buffers handed to one `writev`; more gains nothing measurable.
+const SLICES_MAX: usize = 32;
+
+/// The writing end.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    /// Bytes that may wait before offers are refused.
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    stream: Stream,
+    queue: VecDeque<Bytes>,
+    /// Bytes in `queue`.
+    waiting: usize,
+    /// The stream may hold encrypted bytes that were not written yet.
+    unflushed: bool,
+    end: Option<End>,
+    /// The connection's task, to be woken when there is something only it can do.
+    owner: Option<Waker>,
+    /// Subscriptions that wait for room.
+    for_room: Vec<Waker>,
+}
+
+/// Why nothing more is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The socket failed or was closed.
+    Broken,
+    /// The client was too slow and had asked to be closed for that.
+    TooSlow,
+}
+
+impl Outbox {
+    /// Over this stream.
+    pub(crate) fn new(stream: Stream, limit: usize) -> Arc<Self> {
+        let state = State {
+            stream,
+            queue: VecDeque::new(),
+            waiting: 0,
+            unflushed: false,
+            end: None,
+            owner: None,
+            for_room: Vec::new(),
+        };
+        Arc::new(Self { state: Mutex::new(state), limit })
+    }
+
+    /// The end that tungstenite reads from and writes its control frames to.
+    pub(crate) fn half(self: &Arc<Self>) -> Half {
+        Half(Arc::clone(self))
+    }
+
+    /// Takes an answer, whatever waits already; calls in flight are bounded elsewhere.
+    pub(crate) fn answer(&self, frame: Vec<u8>) {
+        let mut state = self.state();
+        let idle = state.push(Bytes::from(frame));
+        if idle {
+            state.write_or_wake();
+        }
+    }
+
+    /// Takes an answer from the connection's own task, which writes when it has read all there is.
+    pub(crate) fn answer_later(&self, frame: Vec<u8>) {
+        self.state().push(Bytes::from(frame));
+    }
+
+    /// Whether another message may be read from the client.
+    pub(crate) fn has_room(&self) -> bool {
+        self.state().waiting < self.limit
+    }
+
+    /// Writes what waits; for the connection's own task. Ready when there is room again after
+    /// there was none, or when it is over.
+    pub(crate) fn poll_drive(&self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        let mut state = self.state();
+        if state.end.is_some() {
+            return Poll::Ready(state.end);
+        }
+        let was_full = state.waiting >= self.limit;
+        state.write(cx);
+        if let Some(end) = state.end {
+            return Poll::Ready(Some(end));
+        }
+        if state.waiting < self.limit / 2 {
+            state.for_room.drain(..).for_each(Waker::wake);
+            if was_full {
+                return Poll::Ready(None);
+            }
+        }
+        state.owner = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ready when everything is written or nothing more can be.
+    pub(crate) fn poll_written(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        state.write(cx);
+        let over = state.end == Some(End::Broken);
+        if over || state.is_idle() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, end: End) {
+        self.state().finish(end);
+    }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && !self.unflushed
+    }
+
+    /// Whether nothing waited before: then the socket can probably take it.
+    fn push(&mut self, bytes: Bytes) -> bool {
+        let idle = self.is_idle();
+        self.waiting += bytes.len();
+        self.queue.push_back(bytes);
+        idle
+    }
+
+    /// Writes without waiting; what is left is the owner's, who can wait.
+    fn write_or_wake(&mut self) {
+        self.write(&mut Context::from_waker(Waker::noop()));
+        if (!self.is_idle() || self.end.is_some())
+            && let Some(owner) = self.owner.take()
+        {
+            owner.wake();
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) {
+        while !self.queue.is_empty() {
+            match self.write_some(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return self.finish(End::Broken),
+                Poll::Ready(Ok(count)) => self.written(count),
+                Poll::Pending => return,
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => self.finish(End::Broken),
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    fn write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        if let [only] = self.queue.make_contiguous() {
+            return stream.poll_write(cx, only);
+        }
+        let slices: Vec<IoSlice<'_>> =
+            self.queue.iter().take(SLICES_MAX).map(|bytes| IoSlice::new(bytes)).collect();
+        stream.poll_write_vectored(cx, &slices)
+    }
+
+    fn written(&mut self, mut count: usize) {
+        self.waiting -= count;
+        self.unflushed = matches!(self.stream, Stream::Tls(_));
+        while let Some(front) = self.queue.front_mut() {
+            if count < front.len() {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.queue.pop_front();
+        }
+        // An idle connection keeps no queue: there may be ten thousand of them.
+        self.queue = VecDeque::new();
+    }
+
+    fn finish(&mut self, end: End) {
+        self.end.get_or_insert(end);
+        if self.end == Some(End::Broken) {
+            self.queue.clear();
+            self.waiting = 0;
+            self.unflushed = false;
+        }
+        self.for_room.drain(..).chain(self.owner.take()).for_each(Waker::wake);
+    }
+}
+
+impl Outlet for Outbox {
+    fn offer(&self, bytes: &Bytes) -> Offer {
+        let mut state = self.state();
+        if state.end.is_some() {
+            return Offer::Gone;
+        }
+        if state.waiting >= self.limit {
+            return Offer::Full;
+        }
+        if state.push(bytes.clone()) {
+            state.write_or_wake();
+        }
+        Offer::Taken
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.state();
+        if state.end.is_some() {
+            return Poll::Ready(false);
+        }
+        if state.waiting < self.limit / 2 {
+            return Poll::Ready(true);
+        }
+        state.for_room.retain(|waker| !waker.will_wake(cx.waker()));
+        state.for_room.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn close_slow(&self) {
+        self.end(End::TooSlow);
+    }
+}
+
+/// What tungstenite sees of the connection.
+#[derive(Debug)]
+pub(crate) struct Half(Arc<Outbox>);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        self.0.end(End::Broken);
+    }
+}
+
+impl AsyncRead for Half {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.state().stream).poll_read(cx, buf)
+    }
+}
+
+/// Tungstenite writes whole frames, and only control frames: they join the queue.
+impl AsyncWrite for Half {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.state().push(Bytes::copy_from_slice(buf));
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.state().stream).poll_shutdown(cx)
+    }
+}

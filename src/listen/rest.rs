@@ -1,0 +1,115 @@
+//! REST: one HTTP request is one call.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Method, Request, Response, StatusCode};
+use protocol::{Fault, FaultKind, Json};
+use serde_json::{Value, json};
+
+use super::http::Answer;
+use crate::access::Principal;
+use crate::dispatch::Dispatch;
+use crate::wire::sysadm;
+
+/// Answers one request.
+pub(super) async fn answer(
+    dispatch: &Dispatch,
+    principal: Option<&Principal>,
+    request: Request<Incoming>,
+) -> Answer {
+    match *request.method() {
+        Method::GET | Method::POST | Method::PUT => {}
+        Method::OPTIONS | Method::HEAD => return allowed(),
+        _ => return refusal(&Fault::bad_request("use GET, POST or PUT")),
+    }
+    match call(dispatch, principal, request).await {
+        Ok(args) => said(StatusCode::OK, &args),
+        Err(fault) => refusal(&fault),
+    }
+}
+
+async fn call(
+    dispatch: &Dispatch,
+    principal: Option<&Principal>,
+    request: Request<Incoming>,
+) -> Result<Json, Fault> {
+    let (namespace, name) = method_of(request.uri().path())?;
+    let args = read_args(request, dispatch.identity().limits.message_bytes).await?;
+    dispatch.call(principal, &protocol::Request { namespace, name, args }).await
+}
+
+/// Namespace and name: the first and the last segment of the path, as the original server reads it.
+fn method_of(path: &str) -> Result<(String, String), Fault> {
+    let unreadable =
+        || Fault::bad_request(format!("the path {path:?} is not /NAMESPACE/NAME"));
+    let mut segments = path.strip_prefix('/').ok_or_else(unreadable)?.split('/');
+    let namespace = segments.next().filter(|text| !text.is_empty()).ok_or_else(unreadable)?;
+    let name = segments.next_back().filter(|text| !text.is_empty()).ok_or_else(unreadable)?;
+    Ok((namespace.to_owned(), name.to_owned()))
+}
+
+async fn read_args(request: Request<Incoming>, most: usize) -> Result<Value, Fault> {
+    let body = Limited::new(request.into_body(), most).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let sentence = format!("a request's body has at most {most} bytes");
+            return Fault::new(FaultKind::TooLarge, sentence);
+        }
+        Fault::bad_request("the request's body ended early")
+    })?;
+    let bytes = body.to_bytes();
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(json!({}));
+    }
+    let mut args: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Fault::bad_request(format!("the request's body is no JSON: {error}")))?;
+    Ok(match args.get_mut("args") {
+        Some(args) => args.take(),
+        None => args,
+    })
+}
+
+/// The answer to a refused request.
+pub(super) fn refusal(fault: &Fault) -> Answer {
+    let status = StatusCode::from_u16(fault.kind.status());
+    let mut answer = said(
+        status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        &Json::from(sysadm::refusal_args(fault)),
+    );
+    if fault.kind == FaultKind::Unauthorized {
+        let scheme = HeaderValue::from_static("Basic realm=\"sysadmd\", charset=\"UTF-8\"");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    }
+    answer
+}
+
+fn allowed() -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::new()));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("HEAD, GET, POST, PUT, OPTIONS"));
+    answer
+}
+
+fn said(status: StatusCode, args: &Json) -> Answer {
+    let body = format!("{{\"args\": {}}}\n", args.text());
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_read_as_the_original_reads_it() {
+        let method = |path| method_of(path).map(|(a, b)| format!("{a}/{b}")).ok();
+        assert_eq!(method("/rpc/identify").as_deref(), Some("rpc/identify"));
+        assert_eq!(method("/a/b/c").as_deref(), Some("a/c"));
+        for bad in ["/", "/rpc", "/rpc/", "//x", ""] {
+            assert_eq!(method(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Everything a connection does because time has passed: pure arithmetic over moments.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long somebody may be connected without logging in (the original server's 30 seconds).
+const LOGIN: Duration = Duration::from_secs(30);
+/// How long a connection without subscriptions may say nothing (the original server's 30 minutes).
+const IDLE: Duration = Duration::from_secs(30 * 60);
+/// How often a silent client is asked whether it is still there.
+const PING: Duration = Duration::from_secs(30);
+/// Silence after which a connection counts as half open: two questions without an answer.
+const SILENCE: Duration = Duration::from_secs(75);
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing yet.
+    Nothing,
+    /// Nobody has logged in, or nothing was said for too long: close.
+    Close,
+    /// Nothing at all was heard: cut.
+    Cut,
+    /// Ask whether it is still there.
+    Ping,
+}
+
+/// The moments of one connection.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    begun: Instant,
+    /// The last frame of any kind.
+    heard: Instant,
+    /// The last message.
+    said: Instant,
+    pinged: Instant,
+    heartbeats: HashMap<String, Heartbeat>,
+}
+
+#[derive(Debug)]
+struct Heartbeat {
+    every: Duration,
+    next: Instant,
+}
+
+impl Timers {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { begun: now, heard: now, said: now, pinged: now, heartbeats: HashMap::new() }
+    }
+
+    /// A frame came.
+    pub(crate) fn hear(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// A message came.
+    pub(crate) fn say(&mut self, now: Instant) {
+        self.heard = now;
+        self.said = now;
+    }
+
+    /// A subscription wants heartbeats.
+    pub(crate) fn beat(&mut self, sub: &str, every: Duration, now: Instant) {
+        self.heartbeats.insert(sub.to_owned(), Heartbeat { every, next: now + every });
+    }
+
+    /// A subscription ended.
+    pub(crate) fn stop_beating(&mut self, sub: &str) {
+        self.heartbeats.remove(sub);
+    }
+
+    /// Every subscription ended.
+    pub(crate) fn stop_all(&mut self) {
+        self.heartbeats.clear();
+    }
+
+    /// When to look again at the latest.
+    pub(crate) fn next(&self, logged_in: bool, subscribed: bool) -> Instant {
+        let mut next = (self.heard.max(self.pinged) + PING).min(self.heard + SILENCE);
+        if !logged_in {
+            next = next.min(self.begun + LOGIN);
+        }
+        if !subscribed {
+            next = next.min(self.said + IDLE);
+        }
+        self.heartbeats.values().map(|beat| beat.next).fold(next, Instant::min)
+    }
+
+    /// What is due now.
+    pub(crate) fn due(&mut self, now: Instant, logged_in: bool, subscribed: bool) -> Due {
+        if !logged_in && now >= self.begun + LOGIN || !subscribed && now >= self.said + IDLE {
+            return Due::Close;
+        }
+        if now >= self.heard + SILENCE {
+            return Due::Cut;
+        }
+        if now >= self.heard.max(self.pinged) + PING {
+            self.pinged = now;
+            return Due::Ping;
+        }
+        Due::Nothing
+    }
+
+    /// The subscriptions whose heartbeat is due.
+    pub(crate) fn heartbeats(&mut self, now: Instant) -> Vec<String> {
+        let due = self.heartbeats.iter_mut().filter(|(_, beat)| now >= beat.next);
+        due.map(|(sub, beat)| {
+            beat.next = now + beat.every;
+            sub.clone()
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn whoever_does_not_log_in_is_closed_after_thirty_seconds() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        assert_eq!(timers.next(false, false), start + seconds(30));
+        assert_eq!(timers.due(start + seconds(29), false, false), Due::Nothing);
+        assert_eq!(timers.due(start + seconds(30), false, false), Due::Close);
+    }
+
+    #[test]
+    fn a_silent_client_is_asked_and_then_cut() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        assert_eq!(timers.due(start + seconds(30), true, true), Due::Ping);
+        assert_eq!(timers.due(start + seconds(31), true, true), Due::Nothing);
+        assert_eq!(timers.due(start + seconds(60), true, true), Due::Ping);
+        assert_eq!(timers.due(start + seconds(75), true, true), Due::Cut);
+    }
+
+    #[test]
+    fn pongs_keep_a_subscriber_but_not_an_idle_connection() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        timers.hear(start + seconds(1_799));
+        assert_eq!(timers.due(start + seconds(1_800), true, true), Due::Nothing);
+        assert_eq!(timers.due(start + seconds(1_800), true, false), Due::Close);
+    }
+
+    #[test]
+    fn heartbeats_come_at_their_own_pace() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        timers.beat("a", seconds(5), start);
+        assert_eq!(timers.next(true, true), start + seconds(5));
+        assert!(timers.heartbeats(start + seconds(4)).is_empty());
+        assert_eq!(timers.heartbeats(start + seconds(6)), ["a"]);
+        assert!(timers.heartbeats(start + seconds(7)).is_empty());
+        timers.stop_beating("a");
+        assert!(timers.heartbeats(start + seconds(60)).is_empty());
+    }
+}

@@ -1,0 +1,12 @@
+//! Floor 6: translators. One module for each protocol; text in, words out, and back.
+//!
+//! They know how a protocol looks. They must not wait, spawn, open anything or keep state: a
+//! protocol that needs state asks `dispatch` for it. `listen` calls them.
+//!
+//! | module | who speaks it |
+//! |---|---|
+//! | [`sysadm`] | `SysAdm` GUIs and scripts, our command line |
+//! | [`frame`] | websocket framing of what the others word |
+
+pub mod frame;
+pub mod sysadm;

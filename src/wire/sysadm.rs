@@ -1,0 +1,201 @@
+//! The `SysAdm` protocol: `docs/protocols/sysadm.md` is the normative page.
+//!
+//! Shapes follow what the original server's code sends, not its documentation; everything new
+//! stands in members that its clients ignore.
+
+mod events;
+
+use std::borrow::Cow;
+
+use protocol::{Fault, Json};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::frame;
+
+pub use events::{
+    CLASSIC, Classic, OPTED_IN, OptedIn, Wanted, classic_class, heartbeat, standing, subscription,
+};
+
+/// A request as it came, with its arguments unread.
+#[derive(Debug)]
+pub struct Said<'a> {
+    /// As it was sent; answers repeat it.
+    pub namespace: Cow<'a, str>,
+    /// As it was sent.
+    pub name: Cow<'a, str>,
+    /// `""` when it was no string.
+    pub id: Cow<'a, str>,
+    /// The arguments' JSON text: the whole request when there was no `args`.
+    pub args: &'a str,
+}
+
+/// A request that cannot be answered: what to say, and the id if it could be read.
+#[derive(Debug)]
+pub struct Garbled {
+    /// The id to answer with.
+    pub id: String,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    namespace: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    args: Option<&'a RawValue>,
+}
+
+impl Said<'_> {
+    /// The arguments.
+    ///
+    /// # Errors
+    /// `bad-request` when they are nested too deeply to be read (128 levels).
+    pub fn read_args(&self) -> Result<Value, Fault> {
+        serde_json::from_str(self.args)
+            .map_err(|_| Fault::bad_request("the arguments are nested more than 128 levels deep"))
+    }
+
+    /// Whether it is this one of the names that are matched in lower case only.
+    pub fn is(&self, namespace: &str, name: &str) -> bool {
+        self.namespace.eq_ignore_ascii_case(namespace) && self.name == name
+    }
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// When it is no request.
+pub fn decode(text: &str) -> Result<Said<'_>, Garbled> {
+    let envelope: Envelope<'_> =
+        serde_json::from_str(text).map_err(|error| garbled("", &not_an_object(&error)))?;
+    let id = envelope.id.and_then(string).unwrap_or_default();
+    let part = |part: Option<&'_ RawValue>, name: &str| {
+        part.and_then(string).map(|text| Cow::Owned(text.into_owned())).ok_or_else(|| {
+            garbled(&id, &format!("the request needs a member {name:?} that is a string"))
+        })
+    };
+    let namespace = part(envelope.namespace, "namespace")?;
+    let name = part(envelope.name, "name")?;
+    let args = envelope.args.map_or(text, RawValue::get);
+    Ok(Said { namespace, name, id, args })
+}
+
+fn not_an_object(error: &serde_json::Error) -> String {
+    format!("the message is not one JSON object with namespace, name, id and args: {error}")
+}
+
+fn garbled(id: &str, sentence: &str) -> Garbled {
+    Garbled { id: id.to_owned(), fault: Fault::bad_request(sentence) }
+}
+
+fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    let text = value.get();
+    let plain = text.strip_prefix('"')?.strip_suffix('"')?;
+    if plain.contains('\\') {
+        return serde_json::from_str(text).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(plain))
+}
+
+/// The frame of an answer.
+pub fn answer(said: &Said<'_>, args: &Json) -> Vec<u8> {
+    answer_to(&said.namespace, &said.name, &said.id, args)
+}
+
+/// The frame of an answer to a request whose text is gone.
+pub fn answer_to(namespace: &str, name: &str, id: &str, args: &Json) -> Vec<u8> {
+    let name = if id.is_empty() { name } else { "response" };
+    envelope(args.text(), id, name, namespace)
+}
+
+/// The frame of a refusal.
+pub fn refusal(id: &str, fault: &Fault) -> Vec<u8> {
+    envelope(&refusal_args(fault).to_string(), id, "error", "error")
+}
+
+/// The arguments of a refusal: the classic two, and the same for people and machines of today.
+pub fn refusal_args(fault: &Fault) -> Value {
+    json!({
+        "code": fault.kind.status().to_string(),
+        "message": fault.kind.reason(),
+        "error": fault.to_string(),
+        "fault": fault,
+    })
+}
+
+fn envelope(args: &str, id: &str, name: &str, namespace: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(args.len() + id.len() + name.len() + namespace.len() + 64);
+    frame::text(&mut bytes, |out| {
+        out.extend_from_slice(b"{\"args\":");
+        out.extend_from_slice(args.as_bytes());
+        out.extend_from_slice(b",\"id\":");
+        quote(id, out);
+        out.extend_from_slice(b",\"name\":");
+        quote(name, out);
+        out.extend_from_slice(b",\"namespace\":");
+        quote(namespace, out);
+        out.push(b'}');
+    });
+    bytes
+}
+
+/// Appends a JSON string.
+fn quote(text: &str, out: &mut Vec<u8>) {
+    // Writing a string into memory cannot fail.
+    if serde_json::to_writer(out, text).is_err() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(frame: &[u8]) -> String {
+        let header = if frame[1] < 126 { 2 } else { 4 };
+        String::from_utf8(frame[header..].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_read_in_every_shape_clients_send() {
+        let said = decode(" {\n \"namespace\": \"rpc\", \"name\":\"a\", \"id\":\"x\\ny\", \"args\": [1] }\n").unwrap();
+        assert_eq!((&*said.namespace, &*said.id, said.args), ("rpc", "x\ny", "[1]"));
+        let whole = decode(r#"{"namespace":"rpc","name":"a","id":7,"action":"list"}"#).unwrap();
+        assert_eq!(whole.id, "");
+        assert_eq!(whole.read_args().unwrap()["action"], "list");
+    }
+
+    #[test]
+    fn what_is_no_request_is_told_with_the_id_that_could_be_read() {
+        for bad in ["", "not json", "[]", "null", "{", "{}{}", r#"{"namespace":"a"}"#] {
+            assert_eq!(decode(bad).unwrap_err().fault.kind.status(), 400, "{bad}");
+        }
+        assert_eq!(decode(r#"{"id":"q","namespace":1,"name":"x"}"#).unwrap_err().id, "q");
+    }
+
+    #[test]
+    fn ten_thousand_levels_are_refused_without_recursion() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let text = format!(r#"{{"namespace":"a","name":"b","id":"1","args":{deep}}}"#);
+        assert_eq!(decode(&text).unwrap().read_args().unwrap_err().kind.status(), 400);
+    }
+
+    #[test]
+    fn answers_are_compact_and_alphabetical() {
+        let said = decode(r#"{"namespace":"RPC","name":"identify","id":"1"}"#).unwrap();
+        let args = Json::of(&json!({"type":"server"})).unwrap();
+        let expected = r#"{"args":{"type":"server"},"id":"1","name":"response","namespace":"RPC"}"#;
+        assert_eq!(text(&answer(&said, &args)), expected);
+        let fault = text(&refusal("9", &Fault::bad_request("no")));
+        let value: Value = serde_json::from_str(&fault).unwrap();
+        assert_eq!(value["args"]["code"], "400");
+        assert_eq!(value["args"]["message"], "Bad Request");
+        assert_eq!(value["name"], "error");
+        assert_eq!(value["namespace"], "error");
+    }
+}
