@@ -5,6 +5,8 @@
 
 #[path = "suite/cases.rs"]
 mod cases;
+#[path = "suite/link.rs"]
+mod link;
 #[path = "suite/real.rs"]
 mod real;
 
@@ -173,5 +175,56 @@ mod tree {
         for point in [below, proc] {
             must("umount", "mount", &[point.to_str().unwrap()]);
         }
+    }
+}
+
+mod plugin {
+    use std::fs;
+
+    use kit::lab::{Lab, must};
+    use serde_json::{Value, json};
+
+    use super::link::Link;
+
+    /// One path each: the best back end that can do it is found without being named.
+    #[test]
+    fn a_path_finds_its_back_end() {
+        let mut lab = Lab::enter("plugin");
+        let btrfs = lab.btrfs("fs");
+        let mut zfs = lab.zfs();
+        let pool = zfs.pool("tank");
+        let subvolume = btrfs.join("home");
+        let text = subvolume.to_str().unwrap();
+        must("btrfs", "btrfs-progs", &["subvolume", "create", text]);
+        fs::create_dir(subvolume.join("plain")).unwrap();
+        let mut link = Link::start(&Value::Null);
+        for (path, backend) in [
+            (subvolume.clone(), "btrfs"),
+            (btrfs.clone(), "btrfs"),
+            (pool.clone(), "zfs"),
+            (subvolume.join("plain"), "tree"),
+        ] {
+            let made = link.call("snapshot/create", &json!({ "dataset": path })).unwrap();
+            assert_eq!(made["dataset"]["backend"], backend, "{}", path.display());
+            let event = link.event();
+            assert_eq!(event["class"], "snapshot.created", "{event}");
+            assert_eq!(event["data"]["backend"], backend);
+        }
+        // A ZFS dataset by name, and as a classic pool.
+        link.call("snapshot/create", &json!({ "dataset": "tank", "name": "by-name" })).unwrap();
+        let listed = link
+            .call("sysadm/lifepreserver", &json!({ "action": "listsnap", "pool": "tank" }))
+            .unwrap();
+        assert!(listed["listsnap"].get("tank@by-name").is_some(), "{listed}");
+        let pools = link.call("sysadm/zfs", &json!({ "action": "list_pools" })).unwrap();
+        assert_eq!(pools["list_pools"]["tank"]["health"], "ONLINE");
+        assert!(pools["list_pools"].get(btrfs.to_str().unwrap()).is_some(), "{pools}");
+        let rows =
+            link.call("sysadm/zfs", &json!({ "action": "datasets", "zpool": "tank" })).unwrap();
+        assert_eq!(rows["datasets"]["tank"]["mountpoint"], *pool.to_str().unwrap());
+        let backends = link.call("snapshot/backends", &json!({})).unwrap();
+        let backends = backends["backends"].as_array().unwrap();
+        assert!(backends.iter().all(|backend| backend["available"] == true), "{backends:?}");
+        assert_eq!(link.close(), Some(0));
     }
 }

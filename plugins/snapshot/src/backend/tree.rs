@@ -64,6 +64,12 @@ impl Tree {
         registry::register(&self.store, path, &self.allow).map(|record| dataset(&record))
     }
 
+    /// The dataset whose directory is `path`, which must be free of links and dots.
+    pub fn find_path(&self, path: &Path) -> Result<Option<Dataset>> {
+        let records = registry::all(&self.store)?;
+        Ok(records.iter().find(|record| record.path == path).map(dataset))
+    }
+
     /// Takes a snapshot like [`Backend::create`] and says how much work it was.
     pub fn take(&self, id: &DatasetId, new: &NewSnapshot) -> Result<(Snapshot, Effort)> {
         let record = self.find(id)?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +18,9 @@ use uuid::Uuid;
 
 use crate::bench::{TreeBench, verify};
 use crate::cases::{Place, new};
+
+/// Set when a test runs itself again with fewer rights.
+const AGAIN: &str = "SNAPSHOT_TEST_AGAIN";
 
 fn take(bench: &TreeBench, place: &Place) -> Effort {
     bench.tree.take(&place.id, &new("manual")).unwrap().1
@@ -179,4 +183,47 @@ fn a_file_that_never_holds_still_is_marked_torn() {
     assert_eq!(made.consistency, Consistency::PerFile { torn: 1, unread: 0 });
     assert_eq!(made.state, SnapshotState::Torn);
     assert_eq!(listed, [made]);
+}
+
+/// Root can read everything, so the test runs itself again without root's capabilities.
+#[test]
+fn what_cannot_be_read_is_counted_and_shown() {
+    let bench = TreeBench::new();
+    let place = bench.place("data");
+    for name in ["locked", "closed/file"] {
+        let path = place.dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+    }
+    fs::write(place.dir.join("open"), "x").unwrap();
+    let lock = |name: &str, bits| {
+        let permissions = fs::Permissions::from_mode(bits);
+        fs::set_permissions(place.dir.join(name), permissions).unwrap();
+    };
+    lock("locked", 0);
+    lock("closed", 0);
+    if File::open(place.dir.join("locked")).is_ok() {
+        assert!(std::env::var_os(AGAIN).is_none(), "setpriv left the capabilities");
+        let again = Command::new("/usr/bin/setpriv")
+            .args(["--bounding-set=-all", "--inh-caps=-all", "--"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["content::what_cannot_be_read_is_counted_and_shown", "--exact"])
+            .env(AGAIN, "1")
+            .status();
+        assert!(again.unwrap().success());
+        return;
+    }
+    let made = bench.tree.create(&place.id, &new("manual")).unwrap().remove(0);
+    assert_eq!(made.consistency, Consistency::PerFile { torn: 0, unread: 2 });
+    assert_eq!(made.state, SnapshotState::Torn);
+    let entries = bench.entries(&made);
+    assert!(matches!(entries[&b"locked"[..]].node, Node::File { blob: None, .. }));
+    assert_eq!(entries[&b"closed"[..]].node, Node::Dir);
+    assert_eq!(bench.content(&made, b"open").unwrap(), b"x");
+    // Once it can be read, it is.
+    lock("locked", 0o600);
+    lock("closed", 0o700);
+    let made = bench.tree.create(&place.id, &new("manual")).unwrap().remove(0);
+    assert_eq!(made.state, SnapshotState::Complete);
+    assert_eq!(bench.content(&made, b"closed/file").unwrap(), b"x");
 }
