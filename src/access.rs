@@ -96,18 +96,21 @@ impl Access {
     /// # Errors
     /// `unauthorized` when it belongs to nobody.
     pub async fn identify(&self, secret: &str) -> Result<Principal, Fault> {
-        match self.recognize(secret).await? {
-            Some((principal, _)) => Ok(principal),
-            None => {
-                tokio::time::sleep(FAILURE_DELAY).await;
-                Err(refused())
-            }
+        if let Some((principal, _)) = self.recognize(secret).await? {
+            return Ok(principal);
         }
+        tokio::time::sleep(FAILURE_DELAY).await;
+        Err(refused())
     }
 
     /// Somebody on this machine, as the kernel names them: root, the daemon's own user and the
     /// group `sysadmd` are administrators, others nobody.
-    pub fn local_peer(uid: u32, gids: &[u32], own_uid: u32, admin_gid: Option<u32>) -> Option<Principal> {
+    pub fn local_peer(
+        uid: u32,
+        gids: &[u32],
+        own_uid: u32,
+        admin_gid: Option<u32>,
+    ) -> Option<Principal> {
         let in_group = admin_gid.is_some_and(|gid| gids.contains(&gid));
         let name = nix::unistd::User::from_uid(uid.into()).ok().flatten();
         let name = name.map_or_else(|| uid.to_string(), |user| user.name);
@@ -164,7 +167,8 @@ impl Access {
             Time::from_micros(created.micros().saturating_add(micros))
         });
         let id = Uuid::from_bytes(random_bytes::<16>()?);
-        let token = Token { id, name: name.to_owned(), role, hash: hash(&secret), created, expires };
+        let token =
+            Token { id, name: name.to_owned(), role, hash: hash(&secret), created, expires };
         self.0.store.token_insert(token.clone()).await.map_err(|error| unstored(&error))?;
         Ok((token, secret))
     }

@@ -122,7 +122,7 @@ impl Bus {
         let recorded = shared.fan.clone();
         shared.log.on_commit(Box::new(move |batch| {
             // The only error is that the fan-out thread is gone, which is a daemon that stops.
-            if recorded.blocking_send(Command::Recorded(batch.to_vec())).is_err() {}
+            recorded.blocking_send(Command::Recorded(batch.to_vec())).ok();
         }));
         Ok(Self(shared))
     }
@@ -190,9 +190,7 @@ impl Subscription {
     /// Everything up to here was given to the outlet or is not wanted: what a heartbeat tells.
     /// `None` while the subscription is behind; its next message carries its cursor.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.member
-            .is_live()
-            .then(|| Cursor::after(self.bus.instance(), self.bus.0.tail.head()))
+        self.member.is_live().then(|| Cursor::after(self.bus.instance(), self.bus.0.tail.head()))
     }
 }
 
@@ -201,7 +199,7 @@ impl Drop for Subscription {
         self.member.leave();
         let leave = Command::Leave(self.member.id());
         // When the queue is full the fan-out thread finds the member gone by itself.
-        if self.bus.0.fan.try_send(leave).is_err() {}
+        self.bus.0.fan.try_send(leave).ok();
     }
 }
 
@@ -223,9 +221,7 @@ impl Shared {
         match start {
             Start::Now => None,
             Start::Oldest => Some(from_oldest(None)),
-            Start::Snapshot => {
-                Some(Place { cursor: at(bounds.head), gap: None, snapshot: true })
-            }
+            Start::Snapshot => Some(Place { cursor: at(bounds.head), gap: None, snapshot: true }),
             Start::After(cursor) if cursor.instance != self.instance => {
                 let gap = (bounds.oldest - 1, bounds.oldest - 1);
                 Some(from_oldest(Some(unknown_gap(gap.0, gap.1, GapReason::OtherInstance))))
@@ -235,8 +231,7 @@ impl Shared {
                 Some(Place { cursor: at(bounds.head), gap: Some(gap), snapshot: false })
             }
             Start::After(cursor) if cursor.seq + 1 < bounds.oldest => {
-                let gap =
-                    unknown_gap(cursor.seq + 1, bounds.oldest - 1, GapReason::Expired);
+                let gap = unknown_gap(cursor.seq + 1, bounds.oldest - 1, GapReason::Expired);
                 Some(from_oldest(Some(gap)))
             }
             Start::After(cursor) => Some(Place { cursor, gap: None, snapshot: false }),
@@ -326,8 +321,7 @@ fn unrecorded(error: &StoreError) -> Fault {
 
 pub(crate) fn unreadable(error: &StoreError) -> Fault {
     tracing::error!(%error, "the event log could not be read");
-    Fault::new(FaultKind::Unavailable, "the event log could not be read")
-        .with_retry_after_ms(1_000)
+    Fault::new(FaultKind::Unavailable, "the event log could not be read").with_retry_after_ms(1_000)
 }
 
 fn stopping() -> Fault {

@@ -243,8 +243,7 @@ mod tests {
         let config = File::default().complete(Overrides::default(), &root).unwrap();
         assert_eq!(config.state_dir, Path::new("/var/lib/sysadmd"));
         assert_eq!(config.socket, Path::new("/run/sysadmd/sysadmd.sock"));
-        let over =
-            Overrides { state_dir: Some(PathBuf::from("/tmp/s")), ..Overrides::default() };
+        let over = Overrides { state_dir: Some(PathBuf::from("/tmp/s")), ..Overrides::default() };
         let config = File::default().complete(over, &root).unwrap();
         assert_eq!(config.socket, Path::new("/tmp/s/sysadmd.sock"));
     }

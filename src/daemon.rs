@@ -144,8 +144,7 @@ impl Daemon {
         let access = Access::new(Arc::clone(&store), clock.clone());
         let dispatch = Dispatch::new(identity, bus.clone(), host.clone(), access, clock);
         let listen = Listen::new(dispatch, tasks.clone(), tls);
-        let mut daemon =
-            Self { addresses: Vec::new(), fingerprint, store, host, bus, tasks, gone };
+        let mut daemon = Self { addresses: Vec::new(), fingerprint, store, host, bus, tasks, gone };
         if let Err(error) = daemon.open(config, &listen).await {
             drop(listen);
             daemon.stop().await;

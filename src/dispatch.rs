@@ -81,8 +81,8 @@ struct Shared {
 impl Dispatch {
     /// Over these floors.
     pub fn new(identity: Identity, bus: Bus, host: Host, access: Access, clock: Clock) -> Self {
-        let identify = Json::from(json!({"hostname": identity.hostname, "type": "server"}));
-        Self(Arc::new(Shared { identity, identify, bus, host, access, clock }))
+        let greeting = Json::from(json!({"hostname": identity.hostname, "type": "server"}));
+        Self(Arc::new(Shared { identity, identify: greeting, bus, host, access, clock }))
     }
 
     /// What the daemon says of itself.

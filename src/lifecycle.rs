@@ -71,7 +71,7 @@ impl Stop {
     /// Returns when the daemon stops.
     pub async fn wait(&mut self) {
         // An error means that nobody can stop us any more, which is a stop as well.
-        if self.0.wait_for(|stopped| *stopped).await.is_err() {}
+        self.0.wait_for(|stopped| *stopped).await.ok();
     }
 
     /// Whether the daemon stops.

@@ -96,7 +96,8 @@ impl Listen {
                     // Without a place the connection is closed without a word.
                     if let Some(place) = self.admission.admit() {
                         let listen = self.clone();
-                        self.tasks.spawn(async move { listen.greet(stream, with_tls, place).await });
+                        self.tasks
+                            .spawn(async move { listen.greet(stream, with_tls, place).await });
                     }
                 }
                 Err(error) => {

@@ -31,6 +31,8 @@ pub(crate) struct CatchUp {
     seq: u64,
     /// Bytes that come before anything else.
     owed: Option<Bytes>,
+    /// The client has not kept up since the last choice: what is waiting may be chosen from.
+    slow: bool,
 }
 
 /// How a step ended.
@@ -75,18 +77,18 @@ impl CatchUp {
             }
         }
         let owed = Some(Bytes::from(hello)).filter(|hello| !hello.is_empty());
-        Self::spawn(Self { shared, member, seq, owed });
+        Self::spawn(Self { shared, member, seq, owed, slow: false });
         Ok(())
     }
 
     /// Goes on after `seq`, for a subscription whose outlet was full.
     pub(crate) fn resume(shared: Arc<Shared>, member: Arc<Member>, seq: u64) {
-        Self::spawn(Self { shared, member, seq, owed: None });
+        Self::spawn(Self { shared, member, seq, owed: None, slow: true });
     }
 
     /// The same, with bytes that come first.
     pub(crate) fn owing(shared: Arc<Shared>, member: Arc<Member>, seq: u64, owed: Bytes) {
-        Self::spawn(Self { shared, member, seq, owed: Some(owed) });
+        Self::spawn(Self { shared, member, seq, owed: Some(owed), slow: true });
     }
 
     fn spawn(self) {
@@ -107,9 +109,12 @@ impl CatchUp {
         }
         loop {
             match self.step().await {
+                Ok(Step::AtHead) => {
+                    if self.join().await {
+                        return;
+                    }
+                }
                 Ok(Step::More) => {}
-                Ok(Step::AtHead) if self.join().await => return,
-                Ok(Step::AtHead) => {}
                 Ok(Step::Over) => return,
                 Err(error) => {
                     tracing::error!(%error, "the event log could not be read; a subscription ends");
@@ -121,7 +126,10 @@ impl CatchUp {
 
     /// Delivers one piece when there is room for it.
     async fn step(&mut self) -> Result<Step, StoreError> {
-        let Some(was_slow) = self.room().await else { return Ok(Step::Over) };
+        match self.room().await {
+            Some(had_to_wait) => self.slow |= had_to_wait,
+            None => return Ok(Step::Over),
+        }
         if let Some(owed) = self.owed.take() {
             if self.member.outlet.offer(&owed) == Offer::Full {
                 self.owed = Some(owed);
@@ -135,8 +143,8 @@ impl CatchUp {
             return Ok(Step::Over);
         }
         match self.member.overflow {
-            Overflow::Drop if was_slow => self.choose(Selection::most_urgent()).await,
-            Overflow::Latest if was_slow => self.choose(Selection::newest()).await,
+            Overflow::Drop if self.slow => self.choose(Selection::most_urgent()).await,
+            Overflow::Latest if self.slow => self.choose(Selection::newest()).await,
             _ => self.go_on().await,
         }
     }
@@ -190,6 +198,7 @@ impl CatchUp {
 
     /// Delivers a choice of everything up to the head, and says what was left out.
     async fn choose(&mut self, mut selection: Selection) -> Result<Step, StoreError> {
+        self.slow = false;
         let until = self.choose_from_log(&mut selection).await?;
         let (chosen, missed) = selection.finish();
         if missed > 0 {
@@ -204,8 +213,9 @@ impl CatchUp {
                 return Ok(Step::Over);
             }
         }
+        let at_head = until == self.seq;
         self.reached(until);
-        Ok(Step::More)
+        Ok(if at_head { Step::AtHead } else { Step::More })
     }
 
     /// Fills the selection; the number up to which it speaks.
@@ -218,8 +228,8 @@ impl CatchUp {
             }
             for event in &events {
                 let seq = event.seq.unwrap_or(until);
-                let wanted = self.member.filter.matches(event)
-                    && !self.member.lane().has_overtaken(seq);
+                let wanted =
+                    self.member.filter.matches(event) && !self.member.lane().has_overtaken(seq);
                 if wanted && !selection.take(event) {
                     return Ok(until);
                 }

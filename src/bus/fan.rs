@@ -87,17 +87,17 @@ impl Fan {
                 if let Command::Recorded(events) = command {
                     batch.extend(events);
                 } else {
-                    self.deliver(&shared, std::mem::take(&mut batch));
+                    self.deliver(&shared, &std::mem::take(&mut batch));
                     self.obey(&shared, command);
                 }
             }
-            self.deliver(&shared, batch);
+            self.deliver(&shared, &batch);
         }
     }
 
     fn obey(&mut self, shared: &Arc<Shared>, command: Command) {
         match command {
-            Command::Recorded(events) => self.deliver(shared, events),
+            Command::Recorded(events) => self.deliver(shared, &events),
             Command::Passing(event, retain) => self.pass(shared, &event, retain),
             Command::JoinAtHead { member, greeting } => self.join_at_head(shared, member, greeting),
             Command::Follow(member) => {
@@ -106,19 +106,19 @@ impl Fan {
             Command::Join { member, after, live } => {
                 let joined = self.join(shared, &member, after);
                 // Nobody waiting means that the catching-up task has ended with its client.
-                if live.send(joined).is_err() {}
+                live.send(joined).ok();
             }
             Command::Leave(id) => self.leave(id),
         }
     }
 
     /// Hands recorded events to everybody who is live, piece by piece.
-    fn deliver(&mut self, shared: &Arc<Shared>, batch: Vec<Arc<Event>>) {
+    fn deliver(&mut self, shared: &Arc<Shared>, batch: &[Arc<Event>]) {
         if batch.is_empty() {
             return;
         }
-        shared.tail.push(&batch);
-        let mut rest = &batch[..];
+        shared.tail.push(batch);
+        let mut rest = batch;
         while !rest.is_empty() {
             let (piece, later) = rest.split_at(piece_len(rest));
             self.let_urgent_overtake(piece);

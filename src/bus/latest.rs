@@ -18,7 +18,8 @@ impl Latest {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.insert(key(event), Arc::clone(event));
         if kept.len() > KEPT_MAX {
-            let oldest = kept.iter().min_by_key(|(_, event)| event.time).map(|(key, _)| key.clone());
+            let oldest =
+                kept.iter().min_by_key(|(_, event)| event.time).map(|(key, _)| key.clone());
             if let Some(oldest) = oldest {
                 kept.remove(&oldest);
             }

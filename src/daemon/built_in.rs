@@ -32,9 +32,9 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// How to start those that are not disabled.
 pub(super) fn specs(binary: &Path, config: &Config) -> Vec<PluginSpec> {
-    let enabled = TABLE.iter().filter(|plugin| {
-        !config.plugins_disabled.iter().any(|disabled| disabled == plugin.name)
-    });
+    let enabled = TABLE
+        .iter()
+        .filter(|plugin| !config.plugins_disabled.iter().any(|disabled| disabled == plugin.name));
     enabled.filter_map(|plugin| spec(plugin, binary, config)).collect()
 }
 

@@ -60,7 +60,7 @@ pub(super) fn main() -> ExitCode {
         Err(error) => {
             let code = if error.use_stderr() { EX_USAGE } else { 0 };
             // Nobody is left to tell when the terminal is gone.
-            if error.print().is_err() {}
+            error.print().ok();
             return ExitCode::from(code);
         }
     };
@@ -68,7 +68,10 @@ pub(super) fn main() -> ExitCode {
         Some(Role::Launch { arguments }) => crate::host::launch::main(arguments),
         Some(Role::Plugin { ref name }) => built_in::run(name).unwrap_or_else(|| {
             let known: Vec<&str> = built_in::names().collect();
-            complain(&format!("there is no built-in plugin {name:?}; there is: {}", known.join(", ")));
+            complain(&format!(
+                "there is no built-in plugin {name:?}; there is: {}",
+                known.join(", ")
+            ));
             ExitCode::from(EX_USAGE)
         }),
         None => serve(options),

@@ -16,7 +16,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// where the kernel cannot watch it, plugins are found at the next start.
 pub(super) fn plugins(dir: &Path, host: Host, tasks: &Tasks) {
     // One waiting "something changed" says as much as many.
-    let (changed, changes) = mpsc::channel(1);
+    let (changed, looks) = mpsc::channel(1);
     let watcher = match watch(dir, changed) {
         Ok(watcher) => watcher,
         Err(error) => {
@@ -28,7 +28,7 @@ pub(super) fn plugins(dir: &Path, host: Host, tasks: &Tasks) {
     tasks.spawn(async move {
         tokio::select! {
             () = stop.wait() => {}
-            () = rescan(changes, host) => {}
+            () = rescan(looks, host) => {}
         }
         drop(watcher);
     });
@@ -38,7 +38,7 @@ fn watch(dir: &Path, changed: mpsc::Sender<()>) -> notify::Result<RecommendedWat
     let heard = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
             // Full means that a look is due already.
-            if changed.try_send(()).is_err() {}
+            changed.try_send(()).ok();
         }
     };
     let mut watcher = notify::recommended_watcher(heard)?;

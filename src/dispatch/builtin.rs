@@ -179,7 +179,7 @@ fn describe(token: &Token) -> Value {
 
 /// A text among the arguments.
 fn text<'a>(args: &'a Value, member: &str) -> Result<&'a str, Fault> {
-    args.get(member)
-        .and_then(Value::as_str)
-        .ok_or_else(|| Fault::bad_request(format!("an argument {member:?} that is a text is needed")))
+    args.get(member).and_then(Value::as_str).ok_or_else(|| {
+        Fault::bad_request(format!("an argument {member:?} that is a text is needed"))
+    })
 }

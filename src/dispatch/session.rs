@@ -119,10 +119,7 @@ impl Session {
     ///
     /// # Errors
     /// `unauthorized` when nobody is logged in, `unavailable` when the log cannot be read.
-    pub async fn newest(
-        &self,
-        filter: &Filter,
-    ) -> Result<Option<Arc<Event>>, Fault> {
+    pub async fn newest(&self, filter: &Filter) -> Result<Option<Arc<Event>>, Fault> {
         if self.principal.is_none() {
             return Err(not_logged_in());
         }
@@ -134,4 +131,3 @@ impl Session {
         self.dispatch.0.bus.head()
     }
 }
-

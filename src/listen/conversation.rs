@@ -300,11 +300,7 @@ impl Conversation {
         Ok(())
     }
 
-    async fn subscribe_opted_in(
-        &mut self,
-        said: &Said<'_>,
-        wanted: OptedIn,
-    ) -> Result<(), Fault> {
+    async fn subscribe_opted_in(&mut self, said: &Said<'_>, wanted: OptedIn) -> Result<(), Fault> {
         let OptedIn { sub, filter, start, overflow, heartbeat_s } = wanted;
         let face = Face::new(&sysadm::OPTED_IN, &sub);
         let subscribe = self.wanted(filter, start, overflow, face);
@@ -364,7 +360,12 @@ impl Conversation {
         self.timers.next(logged_in, self.session.subscription_count() > 0)
     }
 
-    async fn close(self, mut websocket: WebSocketStream<Half>, code: CloseCode, reason: &'static str) {
+    async fn close(
+        self,
+        mut websocket: WebSocketStream<Half>,
+        code: CloseCode,
+        reason: &'static str,
+    ) {
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         let closing = async {
             if websocket.close(Some(frame)).await.is_ok() {

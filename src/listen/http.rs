@@ -97,7 +97,10 @@ impl Connection {
             return Err(Fault::new(FaultKind::Forbidden, sentence));
         }
         let secret = header.to_str().ok().and_then(secret).ok_or_else(|| {
-            Fault::new(FaultKind::Unauthorized, "the Authorization header is neither Basic nor Bearer")
+            Fault::new(
+                FaultKind::Unauthorized,
+                "the Authorization header is neither Basic nor Bearer",
+            )
         })?;
         self.dispatch.access().identify(&secret).await.map(Some)
     }

@@ -42,8 +42,7 @@ async fn call(
 
 /// Namespace and name: the first and the last segment of the path, as the original server reads it.
 fn method_of(path: &str) -> Result<(String, String), Fault> {
-    let unreadable =
-        || Fault::bad_request(format!("the path {path:?} is not /NAMESPACE/NAME"));
+    let unreadable = || Fault::bad_request(format!("the path {path:?} is not /NAMESPACE/NAME"));
     let mut segments = path.strip_prefix('/').ok_or_else(unreadable)?.split('/');
     let namespace = segments.next().filter(|text| !text.is_empty()).ok_or_else(unreadable)?;
     let name = segments.next_back().filter(|text| !text.is_empty()).ok_or_else(unreadable)?;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// How long somebody may be connected without logging in (the original server's 30 seconds).
 const LOGIN: Duration = Duration::from_secs(30);
 /// How long a connection without subscriptions may say nothing (the original server's 30 minutes).
-const IDLE: Duration = Duration::from_secs(30 * 60);
+const IDLE: Duration = Duration::from_mins(30);
 /// How often a silent client is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
 /// Silence after which a connection counts as half open: two questions without an answer.

@@ -113,7 +113,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
         // Writing into a string cannot fail.
-        if write!(text, "{byte:02x}").is_err() {}
+        write!(text, "{byte:02x}").ok();
         text
     })
 }

@@ -121,7 +121,7 @@ fn opted_in_event(event: &Event, cursor: &Cursor, sub: &str, frames: &mut Vec<u8
 /// Appends text that needs no escaping.
 fn plain(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing into memory cannot fail.
-    if out.write_fmt(text).is_err() {}
+    out.write_fmt(text).ok();
 }
 
 fn opted_in_gap(gap: &Gap, cursor: &Cursor, sub: &str, frames: &mut Vec<u8>) {
