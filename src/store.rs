@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use protocol::{Class, Event, Filter, Json, Priority};
+use protocol::{Class, Event, Filter, Json, Priority, Time};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
@@ -46,6 +46,10 @@ pub use self::writer::Committed;
 /// made durable, and 16 MiB of records at most, whatever their size.
 const SHARES: usize = writer::BATCH_RECORDS;
 const SHARE_BYTES: usize = 16 << 10;
+
+/// What the time of the newest event may be ahead of the system's clock before that is worth a
+/// word: more than a clock that is being corrected ever jumps.
+const CLOCK_AHEAD: Duration = Duration::from_mins(1);
 
 /// How long and how much the event log keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +139,12 @@ impl Store {
     /// in it is changed, and the sentence says what to do.
     pub fn open(dir: &Path, clock: Clock, settings: StoreSettings) -> Result<Self, StoreError> {
         let opened = open::open(dir)?;
+        let ahead = opened.newest_micros.saturating_sub(clock.now().micros());
+        if Duration::from_micros(ahead) > CLOCK_AHEAD {
+            let newest = Time::from_micros(opened.newest_micros);
+            tracing::warn!(%newest, "the newest event is later than the system's clock says it is; \
+                events keep that time until the clock has caught up");
+        }
         clock.advance_to(opened.newest_micros);
         let file = opened.file;
         let progress = Arc::new(Progress::new(opened.bounds));

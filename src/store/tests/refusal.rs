@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -74,6 +75,7 @@ async fn a_good_one_is_opened_and_checked() {
     store.close();
     let nowhere = Place::new();
     Store::check_all(&nowhere.0).unwrap();
+    assert_eq!(fs::metadata(file(&place)).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(files(&nowhere.0).is_empty());
 }
 
