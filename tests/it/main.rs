@@ -1,1 +1,7 @@
-fn main() {}
+//! Everything that is seen only from outside a running daemon.
+//!
+//! One binary, a module for each subject. `harness` starts daemons, in this process or as a process
+//! of their own; `http` and `pages` are what several subjects read with.
+
+mod harness;
+mod http;

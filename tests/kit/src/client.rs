@@ -25,8 +25,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// How long every wait lasts at most, unless the caller says otherwise.
@@ -79,20 +81,27 @@ impl SysAdmClient {
     /// # Errors
     /// A sentence, when there is no connection, no websocket or no login.
     pub async fn connect(target: Target) -> Result<Self, String> {
+        Self::connect_with(target, &[]).await
+    }
+
+    /// The same with more headers in the upgrade.
+    ///
+    /// # Errors
+    /// A sentence, when there is no connection, no websocket or no login.
+    pub async fn connect_with(target: Target, headers: &[(&str, &str)]) -> Result<Self, String> {
         let (stream, token): (Box<dyn Bytes>, _) = match target {
             Target::Unix(path) => (Box::new(in_time(UnixStream::connect(path)).await?), None),
             Target::Plain { addr, token } => {
                 (Box::new(in_time(TcpStream::connect(addr)).await?), token)
             }
-            Target::Tls { addr, token } => {
-                let stream = in_time(TcpStream::connect(addr)).await?;
-                let name = ServerName::from(addr.ip());
-                let tls = TlsConnector::from(Arc::new(believing_config()));
-                (Box::new(in_time(tls.connect(name, stream)).await?), token)
-            }
+            Target::Tls { addr, token } => (Box::new(tls(addr).await?), token),
         };
         let config = WebSocketConfig::default().read_buffer_size(4096);
-        let handshake = client_async_with_config("ws://localhost/", stream, Some(config));
+        let upgrade = ClientRequestBuilder::new(Uri::from_static("ws://localhost/"));
+        let upgrade = headers
+            .iter()
+            .fold(upgrade, |upgrade, (name, value)| upgrade.with_header(*name, *value));
+        let handshake = client_async_with_config(upgrade, stream, Some(config));
         let (socket, _) = in_time(handshake).await?;
         let mut client = Self { socket, calls: 0, early: VecDeque::new() };
         if let Some(token) = token {
@@ -277,6 +286,16 @@ impl SysAdmClient {
             }
         }
     }
+}
+
+/// A TLS connection that believes every certificate, with nothing said on it yet.
+///
+/// # Errors
+/// A sentence, when there is none.
+pub async fn tls(addr: SocketAddr) -> Result<TlsStream<TcpStream>, String> {
+    let stream = in_time(TcpStream::connect(addr)).await?;
+    let tls = TlsConnector::from(Arc::new(believing_config()));
+    in_time(tls.connect(ServerName::from(addr.ip()), stream)).await
 }
 
 async fn in_time<T, E: std::fmt::Display>(

@@ -1,0 +1,183 @@
+//! The real binary as a process of its own: for what must not happen to the test itself, such as
+//! `kill -9`.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Door, PATIENCE, Site, binary, until};
+
+/// Lines of its log that are kept: enough to see why a test failed.
+const LINES_MAX: usize = 2_000;
+
+/// A daemon as a process of its own. Dropping it kills the process.
+#[derive(Debug)]
+pub(crate) struct Program {
+    process: Process,
+    door: Door,
+    site: Site,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    log: Arc<Log>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Program {
+    pub(super) async fn start(site: Site) -> Self {
+        let config = site.path().join("sysadmd.toml");
+        std::fs::write(&config, site.toml()).expect("the configuration is written");
+        let mut command = Command::new(binary());
+        command.arg("--config").arg(&config).arg("--state-dir").arg(site.path());
+        command.args(["--listen", "127.0.0.1:0"]);
+        if site.plain {
+            command.args(["--listen-plain", "127.0.0.1:0"]);
+        }
+        let process = Process::start(&mut command);
+        let log = Arc::clone(&process.log);
+        let ready = tokio::task::spawn_blocking(move || log.line_with("ready")).await;
+        let line = ready.expect("the wait for the line ends");
+        let door = Door::new(site.socket(), addresses(&line));
+        Self { process, door, site }
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Bytes of memory it holds.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the process lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.expect("VmRSS in /proc") * 1024
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.log.lines().join("\n")
+    }
+
+    /// Where it lives.
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Ends it as a power cut would, and waits until its plugins have noticed.
+    pub(crate) async fn kill(mut self) -> Site {
+        self.signal(Signal::SIGKILL);
+        self.ended().await;
+        let Self { site, .. } = self;
+        until("the plugins of a killed daemon have ended", async || {
+            super::processes_of(site.path()).is_empty()
+        })
+        .await;
+        site
+    }
+
+    /// Asks it to stop and proves that it does, rightly and wholly.
+    pub(crate) async fn stop(mut self) -> Site {
+        self.signal(Signal::SIGTERM);
+        let status = self.ended().await;
+        assert!(status.success(), "the daemon ended with {status}:\n{}", self.log());
+        let Self { site, door, .. } = self;
+        site.check_empty(&door.addresses).await;
+        site
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a process number");
+        kill(Pid::from_raw(pid), signal).expect("the signal is sent");
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        let child = &mut self.process.child;
+        until("the daemon's process has ended", async || {
+            status = child.try_wait().expect("it can be waited for");
+            status.is_some()
+        })
+        .await;
+        status.expect("it has ended")
+    }
+}
+
+impl Deref for Program {
+    type Target = Door;
+
+    fn deref(&self) -> &Door {
+        &self.door
+    }
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let spawned = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.expect("the binary starts");
+        let log = Arc::new(Log::default());
+        let (stderr, heard) = (child.stderr.take().expect("a pipe"), Arc::clone(&log));
+        thread::spawn(move || heard.listen(stderr));
+        Self { child, log }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already when the test went well.
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+impl Log {
+    fn listen(&self, stderr: ChildStderr) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut lines = self.lines();
+            if lines.len() < LINES_MAX {
+                lines.push(line);
+            }
+            self.more.notify_all();
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line_with(&self, word: &str) -> String {
+        let is_it = |line: &&String| line.split_whitespace().any(|part| part == word);
+        let waiting = |lines: &mut Vec<String>| !lines.iter().any(|line| is_it(&line));
+        let waited = self.more.wait_timeout_while(self.lines(), PATIENCE, waiting);
+        let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let line = lines.iter().find(is_it).cloned();
+        line.unwrap_or_else(|| panic!("the daemon did not say {word:?}:\n{}", lines.join("\n")))
+    }
+}
+
+/// The addresses in the line that says "ready".
+fn addresses(line: &str) -> Vec<SocketAddr> {
+    let listed = line.split_once("addresses=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let words = listed.map_or("", |(listed, _)| listed);
+    let addresses = words.split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<_>>();
+    assert!(!addresses.is_empty(), "no addresses in {line:?}");
+    addresses
+}
