@@ -298,9 +298,8 @@ impl Host {
         };
         let (dir, as_root) = (found.dir.clone(), self.context.settings.as_root);
         let read = spawn_blocking(move || discover::read_one(&dir, as_root)).await;
-        let mut spec = read
-            .map_err(|_| Fault::internal())?
-            .map_err(|refusal| refused(refusal.reason))?;
+        let mut spec =
+            read.map_err(|_| Fault::internal())?.map_err(|refusal| refused(refusal.reason))?;
         spec.config = found.config.clone();
         match table.objection(&spec) {
             Some(reason) => Err(refused(reason)),

@@ -20,6 +20,8 @@ pub(crate) struct Health {
     /// The question that waits for its answer.
     asked: Option<Question>,
     missed: u32,
+    /// The plugin's pipe has stood still since the question.
+    was_paused: bool,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Health {
     pub(crate) fn new(manifest: &protocol::manifest::Health, now: Instant) -> Self {
         let interval = Duration::from_millis(manifest.interval_ms).max(INTERVAL_MIN);
         let timeout = Duration::from_millis(manifest.timeout_ms).max(INTERVAL_MIN);
-        Self { interval, timeout, next: now + interval, asked: None, missed: 0 }
+        Self { interval, timeout, next: now + interval, asked: None, missed: 0, was_paused: false }
     }
 
     /// When to look again.
@@ -53,14 +55,20 @@ impl Health {
         self.asked.as_ref().map_or(self.next, |question| question.until)
     }
 
-    /// Looks at the clock. While the plugin is `paused`, its answer may stand in the pipe that is
-    /// not being read: then it gets more time.
-    pub(crate) fn look(&mut self, now: Instant, paused: bool) -> Beat {
+    /// The plugin's pipe is not being read for the moment: its answer may stand in it behind other
+    /// lines, so it gets more time.
+    pub(crate) fn pause(&mut self) {
+        self.was_paused = true;
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn look(&mut self, now: Instant) -> Beat {
         match &mut self.asked {
             None if now < self.next => Beat::Wait,
             None => Beat::Ask,
             Some(question) if now < question.until => Beat::Wait,
-            Some(question) if paused => {
+            Some(question) if self.was_paused => {
+                self.was_paused = false;
                 question.until = now + self.timeout;
                 Beat::Wait
             }
@@ -77,6 +85,7 @@ impl Health {
     pub(crate) fn asked(&mut self, number: u64, now: Instant) {
         self.asked = Some(Question { number, until: now + self.timeout });
         self.next = now + self.interval;
+        self.was_paused = false;
     }
 
     /// Whether that was the answer, and if so whether it had been missed before.
@@ -96,19 +105,20 @@ mod tests {
         let manifest = protocol::manifest::Health { interval_ms: 1000, timeout_ms: 100 };
         let mut health = Health::new(&manifest, now);
         let at = |ms| now + Duration::from_millis(ms);
-        assert_eq!(health.look(at(500), false), Beat::Wait);
-        assert_eq!(health.look(at(1000), false), Beat::Ask);
+        assert_eq!(health.look(at(500)), Beat::Wait);
+        assert_eq!(health.look(at(1000)), Beat::Ask);
         health.asked(1, at(1000));
-        assert_eq!(health.look(at(1100), true), Beat::Wait, "it may have answered");
-        assert_eq!(health.look(at(1200), false), Beat::Missed);
-        assert_eq!(health.look(at(1200), false), Beat::Ask);
+        health.pause();
+        assert_eq!(health.look(at(1100)), Beat::Wait, "it may have answered");
+        assert_eq!(health.look(at(1200)), Beat::Missed);
+        assert_eq!(health.look(at(1200)), Beat::Ask);
         health.asked(2, at(1200));
         assert_eq!(health.answered(1), None);
         assert_eq!(health.answered(2), Some(true));
         assert_eq!(health.due(), at(2200));
         for number in [3, 4] {
             health.asked(number, at(2200));
-            let beat = health.look(at(2300), false);
+            let beat = health.look(at(2300));
             assert_eq!(beat, if number == 3 { Beat::Missed } else { Beat::GiveUp });
         }
     }

@@ -205,8 +205,8 @@ enum Wake {
     Asked(Option<Ask>),
     /// Nobody waits for these calls any more.
     Abandoned(Vec<String>),
-    /// An event is on record.
-    Recorded(Recorded),
+    /// An event is on record, or (none) there is room for the next one.
+    Published(Option<Recorded>),
     /// The process has ended.
     Exited(io::Result<ExitStatus>),
     /// The supervisor wants something.
@@ -267,6 +267,9 @@ impl Instance {
         let now = Instant::now();
         let due = self.due(now);
         let is_reading = self.stdout.is_some() && self.has_room(now);
+        if self.stdout.is_some() && !is_reading {
+            self.health.pause();
+        }
         let is_muttering = self.stderr.is_some();
         let is_writing = self.stdin.is_some() && !self.outbox.is_empty();
         let is_alive = !matches!(self.phase, Phase::Gone { .. });
@@ -280,7 +283,7 @@ impl Instance {
             given_up = poll_fn(|context| self.calls.poll_abandoned(context)) => {
                 Wake::Abandoned(given_up)
             }
-            recorded = self.publisher.recorded() => Wake::Recorded(recorded),
+            recorded = self.publisher.next() => Wake::Published(recorded),
             status = self.process.exited(), if is_alive => Wake::Exited(status),
             Ok(()) = self.orders.changed() => Wake::Ordered,
             () = sleep_until(due) => Wake::Due,
@@ -299,7 +302,7 @@ impl Instance {
             Wake::Asked(Some(ask)) => self.take_in(ask),
             Wake::Asked(None) => self.asks_over = true,
             Wake::Abandoned(calls) => self.cancel(calls),
-            Wake::Recorded(recorded) => self.settle(recorded),
+            Wake::Published(recorded) => self.settle(recorded),
             Wake::Exited(status) => self.exited(status),
             Wake::Ordered => self.obey(),
             Wake::Due => self.look_at_the_clock(),
@@ -338,7 +341,7 @@ impl Instance {
         if !self.phase.is_serving() {
             return;
         }
-        match self.health.look(now, !self.has_room(now)) {
+        match self.health.look(now) {
             Beat::Wait => {}
             Beat::Ask => {
                 let number = self.request(method::HEALTH, Json::default());
@@ -374,12 +377,11 @@ impl Instance {
         }
     }
 
-    fn settle(&mut self, first: Recorded) {
-        let mut next = Some(first);
-        while let Some(recorded) = next {
-            let frames = self.publisher.settle(recorded);
+    fn settle(&mut self, mut recorded: Option<Recorded>) {
+        while let Some(event) = recorded {
+            let frames = self.publisher.settle(event);
             self.send_all(&frames);
-            next = self.publisher.recorded_already();
+            recorded = self.publisher.next_already();
         }
     }
 

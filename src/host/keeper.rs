@@ -230,7 +230,6 @@ impl Keeper {
     }
 
     async fn end(mut self) {
-        self.errands.close();
         let ids: Vec<String> = self.entries.keys().cloned().collect();
         for id in ids {
             self.remove(&id, "the daemon stops");

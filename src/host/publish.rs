@@ -1,6 +1,6 @@
 //! From a plugin's words to recorded events: what it declared, at its rate, in its order.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use jsonrpsee_types::Id;
 use protocol::link::{Credit, Frame, Progress, Published, method};
 use protocol::manifest::{ClassDeclaration, Retain};
-use protocol::{Class, Draft, Event, Fault, Json, Manifest, Priority};
+use protocol::{Class, Draft, Event, Fault, FaultKind, Json, Manifest, Priority};
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -17,12 +17,15 @@ use super::bucket::Bucket;
 use super::status::Counters;
 use super::voice::Voice;
 use crate::bus::Bus;
+use crate::store::{Record, StoreError, Submitted};
 
 /// Events of one plugin that are being recorded at once. One batch of the log's writer takes so
 /// many anyway; more would only move the queue from the pipe into memory.
 const APPENDS_MAX: usize = 256;
 /// The same in bytes: one plugin's large events must not fill the memory.
 const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Milliseconds after which the log may take events again.
+const UNRECORDED_RETRY_MS: u64 = 1_000;
 /// The class of a call's progress.
 pub(crate) const PROGRESS_CLASS: &str = "call.progress";
 
@@ -34,7 +37,9 @@ pub(crate) struct Publisher {
     classes: Vec<ClassDeclaration>,
     bucket: Bucket,
     voice: Voice,
-    /// In the order in which the plugin said them, and answered in that order.
+    /// The newest event, when the log's queue had no room for it at once. Nothing overtakes it.
+    entering: Option<Entering>,
+    /// Events in the log's queue, in the order in which the plugin said and is answered them.
     appends: FuturesOrdered<Append>,
     bytes: usize,
     /// Credit to give back, and how much of it is worth a message.
@@ -43,6 +48,9 @@ pub(crate) struct Publisher {
 }
 
 type Append = Pin<Box<dyn Future<Output = Recorded> + Send>>;
+
+/// An event on its way into the log's queue; the result waits until it is on record.
+type Entering = Pin<Box<dyn Future<Output = Append> + Send>>;
 
 /// An event that is on record, or not.
 pub(crate) struct Recorded {
@@ -63,6 +71,7 @@ impl Publisher {
             classes: manifest.events.clone(),
             bucket: Bucket::new(limits.events_per_s, limits.events_burst, Instant::now()),
             voice: Voice::new(&manifest.id),
+            entering: None,
             appends: FuturesOrdered::new(),
             bytes: 0,
             credit: 0,
@@ -72,14 +81,15 @@ impl Publisher {
     }
 
     /// Whether another event may be taken in. When not, the plugin's pipe is not read: it waits
-    /// until [`Publisher::recorded`] returns or the moment of [`Publisher::pause_until`] comes.
+    /// until [`Publisher::next`] returns or the moment of [`Publisher::pause_until`] comes.
     pub(crate) fn has_room(&self, now: Instant) -> bool {
         self.has_memory() && self.bucket.ready_at(now).is_none()
     }
 
     /// The same without the rate: for what a process leaves behind in its pipe.
     pub(crate) fn has_memory(&self) -> bool {
-        self.appends.len() < APPENDS_MAX && self.bytes < APPEND_BYTES_MAX
+        let is_small = self.appends.len() < APPENDS_MAX && self.bytes < APPEND_BYTES_MAX;
+        is_small && self.entering.is_none()
     }
 
     /// When the rate lets the next event pass, if it is only that.
@@ -89,7 +99,7 @@ impl Publisher {
 
     /// Whether everything taken in is on record.
     pub(crate) fn is_idle(&self) -> bool {
-        self.appends.is_empty()
+        self.entering.is_none() && self.appends.is_empty()
     }
 
     /// Takes in an `event/publish`; what it returns is to be sent to the plugin.
@@ -124,16 +134,21 @@ impl Publisher {
         }
     }
 
-    /// Waits for the oldest event that is being recorded; never returns while there is none.
-    pub(crate) async fn recorded(&mut self) -> Recorded {
-        match self.appends.next().await {
-            Some(recorded) => recorded,
-            None => std::future::pending().await,
+    /// Waits for the oldest event to be on record, or for room for the next one (`None`); never
+    /// returns while there is nothing to wait for.
+    pub(crate) async fn next(&mut self) -> Option<Recorded> {
+        tokio::select! {
+            append = entered(&mut self.entering) => {
+                self.entering = None;
+                self.appends.push_back(append);
+                None
+            }
+            Some(recorded) = self.appends.next() => Some(recorded),
         }
     }
 
     /// The same without waiting.
-    pub(crate) fn recorded_already(&mut self) -> Option<Recorded> {
+    pub(crate) fn next_already(&mut self) -> Option<Recorded> {
         self.appends.next().now_or_never().flatten()
     }
 
@@ -171,7 +186,7 @@ impl Publisher {
 
     /// Only what a dead process has left behind comes here without waiting for a token.
     fn take_token(&mut self, now: Instant) {
-        drop(self.bucket.take(now));
+        self.bucket.take(now).ok();
     }
 
     fn append(
@@ -184,10 +199,20 @@ impl Publisher {
         let bytes = draft.message.len() + draft.subject.len() + draft.data.text().len();
         self.bytes += bytes;
         let (bus, source) = (self.bus.clone(), Arc::clone(&self.source));
-        self.appends.push_back(Box::pin(async move {
-            let outcome = bus.publish(&source, draft, retain).await;
-            Recorded { outcome, id, bytes, costs_credit }
-        }));
+        let mut entering: Entering = Box::pin(async move {
+            let told = move |outcome| Recorded { outcome, id, bytes, costs_credit };
+            match enter(&bus, &source, draft, retain).await {
+                Ok(OnItsWay::Submitted(submitted)) => Box::pin(async move {
+                    told(submitted.recorded().await.map_err(|error| unrecorded(&error)))
+                }) as Append,
+                Ok(OnItsWay::There(event)) => Box::pin(ready(told(Ok(event)))),
+                Err(fault) => Box::pin(ready(told(Err(fault)))),
+            }
+        });
+        match (&mut entering).now_or_never() {
+            Some(append) => self.appends.push_back(append),
+            None => self.entering = Some(entering),
+        }
     }
 
     fn refused(&mut self, fault: &Fault, id: Option<Id<'static>>, counted: bool) -> Vec<Frame> {
@@ -208,5 +233,42 @@ impl Publisher {
         }
         let credit = Credit { n: std::mem::take(&mut self.credit) };
         Json::of(&credit).ok().map(|params| Frame::notification(method::CREDIT, params))
+    }
+}
+
+enum OnItsWay {
+    Submitted(Submitted),
+    There(Arc<Event>),
+}
+
+/// Puts an event into the log's queue, so that the next one cannot come before it; what is not
+/// logged is passed on at once.
+async fn enter(bus: &Bus, source: &str, draft: Draft, retain: Retain) -> Result<OnItsWay, Fault> {
+    if retain != Retain::Log {
+        return bus.publish(source, draft, retain).await.map(OnItsWay::There);
+    }
+    let record = Record {
+        source: source.to_owned(),
+        class: draft.class,
+        subject: draft.subject,
+        priority: draft.priority.unwrap_or_default(),
+        message: draft.message,
+        data: draft.data,
+    };
+    let submitted = bus.log().submit(record).await;
+    submitted.map(OnItsWay::Submitted).map_err(|error| unrecorded(&error))
+}
+
+fn unrecorded(error: &StoreError) -> Fault {
+    tracing::error!(%error, "a plugin's event could not be recorded");
+    Fault::new(FaultKind::Unavailable, "the event could not be recorded")
+        .with_hint("the cause is in the daemon's log; the same event can be published again")
+        .with_retry_after_ms(UNRECORDED_RETRY_MS)
+}
+
+async fn entered(entering: &mut Option<Entering>) -> Append {
+    match entering {
+        Some(entering) => entering.await,
+        None => std::future::pending().await,
     }
 }

@@ -85,8 +85,8 @@ struct Supervisor {
     grips: BTreeMap<u64, Grip>,
     /// The one that answers calls, or will.
     current: Option<u64>,
-    /// The one that is to replace it, and what it runs.
-    next: Option<(u64, Arc<PluginSpec>)>,
+    /// The one that is to replace it.
+    next: Option<Next>,
     last_generation: u64,
     news: mpsc::Receiver<(u64, News)>,
     /// Copied for every process.
@@ -98,6 +98,13 @@ struct Supervisor {
     is_retired: bool,
     /// Who waits for the outcome of the last wish.
     asker: Option<Reply>,
+}
+
+/// A process on its way to become the current one.
+struct Next {
+    generation: u64,
+    spec: Arc<PluginSpec>,
+    pid: Option<u32>,
 }
 
 /// What is wanted of the plugin.
@@ -199,10 +206,7 @@ impl Supervisor {
 
     fn hear(&mut self, generation: u64, news: News) {
         if self.current != Some(generation) {
-            if matches!(news, News::Ready) {
-                self.replace_by(generation);
-            }
-            return;
+            return self.hear_next(generation, &news);
         }
         match news {
             News::Started(pid) => self.post.face.send_modify(|face| face.pid = pid),
@@ -218,9 +222,18 @@ impl Supervisor {
         }
     }
 
+    fn hear_next(&mut self, generation: u64, news: &News) {
+        match (news, &mut self.next) {
+            (News::Started(pid), Some(next)) if next.generation == generation => next.pid = *pid,
+            (News::Ready, Some(next)) if next.generation == generation => self.replace_current(),
+            // One that has been replaced itself, and is ending.
+            _ => {}
+        }
+    }
+
     fn ended(&mut self, generation: u64, end: &End) {
         self.grips.remove(&generation);
-        if self.next.as_ref().is_some_and(|(next, _)| *next == generation) {
+        if self.next.as_ref().is_some_and(|next| next.generation == generation) {
             self.next_failed(end);
         } else if self.current == Some(generation) {
             self.current_ended(end);
@@ -239,8 +252,8 @@ impl Supervisor {
             Will::Stop => self.change(State::Inactive, &end.reason),
             Will::Run => match self.next.take() {
                 None => self.failed(end),
-                Some((next, spec)) => {
-                    self.adopt(next, spec);
+                Some(next) => {
+                    self.adopt(next);
                     let reason = format!("the process before it ended: {}", end.reason);
                     self.change(State::Starting, &reason);
                 }
@@ -273,18 +286,19 @@ impl Supervisor {
         self.will = Will::Run;
         let spec = Arc::clone(&self.spec);
         let generation = self.spawn(Arc::clone(&spec));
-        self.adopt(generation, spec);
+        self.adopt(Next { generation, spec, pid: None });
         self.change(State::Starting, reason);
     }
 
     /// A new process beside the current one.
     fn begin_next(&mut self, spec: Option<Arc<PluginSpec>>) {
-        if let Some((older, _)) = self.next.take() {
-            self.order_stop(older, "an even newer process takes its place");
+        let older = self.next.take();
+        if let Some(grip) = older.and_then(|older| self.grips.get(&older.generation)) {
+            grip.stop("an even newer process takes its place");
         }
         let spec = spec.unwrap_or_else(|| Arc::clone(&self.spec));
         let generation = self.spawn(Arc::clone(&spec));
-        self.next = Some((generation, spec));
+        self.next = Some(Next { generation, spec, pid: None });
     }
 
     fn spawn(&mut self, spec: Arc<PluginSpec>) -> u64 {
@@ -304,9 +318,10 @@ impl Supervisor {
     }
 
     /// From now on this process is the current one.
-    fn adopt(&mut self, generation: u64, spec: Arc<PluginSpec>) {
-        self.current = Some(generation);
-        self.put_in_force(spec);
+    fn adopt(&mut self, next: Next) {
+        self.current = Some(next.generation);
+        self.post.face.send_modify(|face| face.pid = next.pid);
+        self.put_in_force(next.spec);
     }
 
     fn put_in_force(&mut self, spec: Arc<PluginSpec>) {
@@ -318,12 +333,12 @@ impl Supervisor {
     }
 
     /// The newer process has answered the handshake: calls go there, the old one may finish.
-    fn replace_by(&mut self, generation: u64) {
-        let Some((_, spec)) = self.next.take_if(|(next, _)| *next == generation) else { return };
+    fn replace_current(&mut self) {
+        let Some(next) = self.next.take() else { return };
         if let Some(old) = self.current.and_then(|old| self.grips.get(&old)) {
             old.drain();
         }
-        self.adopt(generation, spec);
+        self.adopt(next);
         self.serve("a new process has taken over");
     }
 
@@ -367,12 +382,6 @@ impl Supervisor {
         self.is_retired = true;
         self.post.commands.close();
         self.stop_all(reason);
-    }
-
-    fn order_stop(&self, generation: u64, reason: &str) {
-        if let Some(grip) = self.grips.get(&generation) {
-            grip.stop(reason);
-        }
     }
 
     /// Enters a state, for everybody to see.

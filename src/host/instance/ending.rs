@@ -154,9 +154,10 @@ impl Instance {
         self.calls.fail(&gone());
         let recording = async {
             while !self.publisher.is_idle() {
-                let recorded = self.publisher.recorded().await;
-                // Its answer has nobody to go to; counting it is what matters.
-                drop(self.publisher.settle(recorded));
+                if let Some(recorded) = self.publisher.next().await {
+                    // Its answer has nobody to go to; counting it is what matters.
+                    drop(self.publisher.settle(recorded));
+                }
             }
         };
         if timeout(RECORD_GRACE, recording).await.is_err() {

@@ -9,10 +9,8 @@ async fn a_life_is_told_in_events() {
     let yard = Yard::ready(&["good"]).await;
     yard.host.control("kit", Verb::Restart).await.unwrap();
     yard.host.control("kit", Verb::Stop).await.unwrap();
-    eventually("nothing", || Some(())).await;
-    let log = yard.bus.clone();
+    // Then the last change is on record.
     yard.host.shutdown().await;
-    drop(log);
     let states = yard.states("kit").await;
     let expected = ["starting", "ready", "stopping", "starting", "ready", "stopping", "inactive"];
     assert_eq!(states, expected);
@@ -23,7 +21,7 @@ async fn a_life_is_told_in_events() {
 async fn a_process_sees_a_clean_world() {
     let yard = Yard::ready(&["good"]).await;
     let own = yard.call("self", Value::Null).await.unwrap();
-    let names: Vec<&String> = own["environment"].as_object().unwrap().keys().collect();
+    let names: Vec<&String> = own["env"].as_object().unwrap().keys().collect();
     assert_eq!(names, ["LANG", "LC_ALL", "PATH", "TZ"], "{own}");
     let state_dir = PathBuf::from(own["state_dir"].as_str().unwrap());
     assert_eq!(state_dir, yard.dir.join("state/plugin-state/kit"));
@@ -45,11 +43,6 @@ async fn who_crashes_again_and_again_is_quarantined_until_somebody_asks() {
     assert!(status.reason.contains("SIGABRT"), "{}", status.reason);
     let fault = yard.call("echo", Value::Null).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Unavailable);
-    let events = eventually("the event", || {
-        let events = futures_util::FutureExt::now_or_never(yard.events("plugin.state"));
-        events.filter(|events| events.iter().any(|event| event.priority.number() == 7))
-    });
-    drop(events);
     yard.host.control("kit", Verb::Start).await.ok();
     let again = yard.until("kit", State::Quarantined).await;
     assert_eq!(again.restarts, 5, "it was started three more times");
@@ -93,7 +86,9 @@ async fn who_breaks_the_protocol_is_ended() {
     ];
     for (behaviour, expected) in cases {
         let mut manifest = manifest(&[behaviour]);
-        manifest["health"] = json!({ "interval_ms": 100, "timeout_ms": 100 });
+        if behaviour == "no-health" {
+            manifest["health"] = json!({ "interval_ms": 50, "timeout_ms": 50 });
+        }
         manifest["restart"]["max"] = 1.into();
         let yard = Yard::new(&[manifest]);
         let status = yard.until("kit", State::Quarantined).await;
