@@ -74,7 +74,8 @@ pub(super) fn options(command: &str, usage: &str) -> Vec<String> {
 /// asker: the rest of a usage error is seventy lines of help.
 pub(super) fn complaint(what: &str, text: &str) -> Error {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-    let said = |words: &str| text.contains(words);
+    let lower = text.to_lowercase();
+    let said = |words: &str| lower.contains(words);
     let error = if said("dataset already exists") {
         Error::exists(format!("Could not {what}: it exists already. Choose another name."))
     } else if said("dataset does not exist") {
@@ -85,7 +86,7 @@ pub(super) fn complaint(what: &str, text: &str) -> Error {
         Error::busy(format!("Could not {what}: a clone depends on it. Destroy the clone first."))
     } else if said("permission denied") {
         Error::unavailable(format!("Could not {what}: ZFS does not allow it to the daemon's user."))
-    } else if said("failed to initialize") || said("Connection refused") || said("not loaded") {
+    } else if said("failed to initialize") || said("connection refused") || said("not loaded") {
         Error::unavailable(format!(
             "Could not {what}: ZFS does not run. Load its kernel module or start zfs-fuse."
         ))
@@ -157,6 +158,8 @@ mod tests {
             ("cannot destroy 'P@s': dataset is busy", ErrorKind::Busy),
             ("cannot destroy 'P@s': snapshot has dependent clones\nP2", ErrorKind::Busy),
             ("connect: Connection refused\nPlease make sure", ErrorKind::Unavailable),
+            ("Permission denied the ZFS utilities must be run as root.", ErrorKind::Unavailable),
+            ("The ZFS modules are not loaded.\nTry running modprobe", ErrorKind::Unavailable),
             ("something else", ErrorKind::Failed),
         ] {
             assert_eq!(complaint("do it", text).kind(), kind, "{text}");
