@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
-use crate::store::{EventLog, Record, StoreError};
+use crate::store::{Bounds, EventLog, Record, StoreError};
 
 pub use face::{Face, Wording};
 pub use outlet::{Offer, Outlet};
@@ -190,7 +190,9 @@ impl Subscription {
     /// Everything up to here was given to the outlet or is not wanted: what a heartbeat tells.
     /// `None` while the subscription is behind; its next message carries its cursor.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.member.is_live().then(|| Cursor::after(self.bus.instance(), self.bus.0.tail.head()))
+        // In this order: who is live after the look at the head was given everything up to it.
+        let head = self.bus.0.tail.head();
+        self.member.is_live().then(|| Cursor::after(self.bus.instance(), head))
     }
 }
 
@@ -226,15 +228,7 @@ impl Shared {
                 let gap = (bounds.oldest - 1, bounds.oldest - 1);
                 Some(from_oldest(Some(unknown_gap(gap.0, gap.1, GapReason::OtherInstance))))
             }
-            Start::After(cursor) if cursor.seq > bounds.head => {
-                let gap = unknown_gap(bounds.head, cursor.seq, GapReason::AheadOfLog);
-                Some(Place { cursor: at(bounds.head), gap: Some(gap), snapshot: false })
-            }
-            Start::After(cursor) if cursor.seq + 1 < bounds.oldest => {
-                let gap = unknown_gap(cursor.seq + 1, bounds.oldest - 1, GapReason::Expired);
-                Some(from_oldest(Some(gap)))
-            }
-            Start::After(cursor) => Some(Place { cursor, gap: None, snapshot: false }),
+            Start::After(cursor) => Some(after(cursor, bounds)),
         }
     }
 
@@ -291,6 +285,24 @@ impl Bus {
         let kept = self.0.latest.matching(filter);
         Ok(recorded.into_iter().chain(kept).max_by_key(|event| event.time))
     }
+}
+
+/// The place of a cursor of this log, as far as the log reaches. What has overtaken it and is still
+/// to be found is kept: it must not be repeated, and a number that the log will give to another
+/// event must not be passed over.
+fn after(mut cursor: Cursor, bounds: Bounds) -> Place {
+    let newest = cursor.ahead.last().copied().unwrap_or(cursor.seq);
+    let mut gap = None;
+    if newest > bounds.head {
+        gap = Some(unknown_gap(bounds.head, newest, GapReason::AheadOfLog));
+        cursor.seq = cursor.seq.min(bounds.head);
+    } else if cursor.seq + 1 < bounds.oldest {
+        gap = Some(unknown_gap(cursor.seq + 1, bounds.oldest - 1, GapReason::Expired));
+        cursor.seq = bounds.oldest - 1;
+    }
+    let seq = cursor.seq;
+    cursor.ahead.retain(|ahead| (seq + 1..=bounds.head).contains(ahead));
+    Place { cursor, gap, snapshot: false }
 }
 
 fn record(source: &str, draft: Draft) -> Record {

@@ -136,8 +136,10 @@ impl CatchUp {
             }
             return Ok(Step::More);
         }
-        if self.overtake() {
-            return Ok(Step::More);
+        let frames = self.overtake();
+        if !frames.is_empty() {
+            let taken = self.insist(frames).await;
+            return Ok(if taken { Step::More } else { Step::Over });
         }
         if !self.tell_what_expired().await {
             return Ok(Step::Over);
@@ -163,16 +165,15 @@ impl CatchUp {
         there.await.then_some(had_to_wait)
     }
 
-    /// Delivers what waits in the lane; whether there was anything.
-    fn overtake(&self) -> bool {
+    /// The frames of what waits in the lane. They count as delivered from here on.
+    fn overtake(&self) -> Vec<u8> {
         let mut frames = Vec::new();
         let mut lane = self.member.lane();
         while let Some(event) = lane.pop_urgent(self.seq) {
             let cursor = self.cursor_at(self.seq, lane.ahead());
             self.member.face.event(&event, &cursor, &mut frames);
         }
-        drop(lane);
-        !frames.is_empty() && self.member.outlet.offer(&Bytes::from(frames)) == Offer::Taken
+        frames
     }
 
     /// Delivers the next piece of the log.

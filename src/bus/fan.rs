@@ -161,6 +161,8 @@ impl Fan {
             if bytes.is_empty() {
                 continue;
             }
+            // Its leave may have found the queue full.
+            members.retain(|member| !member.has_left());
             members.retain(|member| match member.outlet.offer(&bytes) {
                 Offer::Taken => true,
                 Offer::Gone => false,
@@ -226,6 +228,11 @@ impl Fan {
     }
 
     fn join(&mut self, shared: &Arc<Shared>, member: &Arc<Member>, after: u64) -> bool {
+        // The log may have shown it events that have not come here yet; they would be repeated.
+        let reached = member.lane().ahead().last().copied().unwrap_or(0).max(after);
+        if reached > self.head {
+            return false;
+        }
         let Some(events) = shared.tail.after(after, JOIN_BEHIND_MAX + 1) else { return false };
         if events.len() > JOIN_BEHIND_MAX || member.lane().has_passing() {
             return false;

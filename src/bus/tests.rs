@@ -55,6 +55,8 @@ struct ClientState {
     text: String,
     waiting: usize,
     room: usize,
+    /// Offers that are refused although there was room a moment ago: others share the outlet.
+    refusals: usize,
     closed: bool,
     wakers: Vec<Waker>,
 }
@@ -106,6 +108,10 @@ impl Outlet for Client {
         let mut state = self.state.lock().unwrap();
         if state.closed {
             return Offer::Gone;
+        }
+        if state.refusals > 0 {
+            state.refusals -= 1;
+            return Offer::Full;
         }
         if state.waiting >= state.room {
             return Offer::Full;
@@ -363,4 +369,35 @@ async fn whoever_left_hears_nothing_more() {
     bench.publish_many(1, 1).await;
     other.until("one", has_seqs(1)).await;
     assert_eq!(client.seqs().len(), 1);
+}
+
+#[tokio::test]
+async fn what_overtakes_is_not_lost_when_somebody_else_has_taken_the_room() {
+    let bench = Bench::new();
+    let client = Client::with_room(100);
+    let _subscription = bench.subscribe(&client, Start::Now, Overflow::Lossless).await;
+    bench.publish_singly(10, 1).await;
+    let urgent = bench.publish(9, Retain::Log).await;
+    bench.publish_singly(10, 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.state.lock().unwrap().refusals = 3;
+    client.read_all_from_now_on();
+    client.until("all", |lines| lines.len() >= 22).await;
+    let mut seqs = client.seqs();
+    assert_eq!(seqs.iter().filter(|seq| Some(**seq) == urgent.seq).count(), 1);
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=21).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_cursor_beyond_a_restored_log_passes_over_nothing() {
+    let bench = Bench::new();
+    bench.publish_many(5, 1).await;
+    let instance = bench.bus.instance();
+    let client = Client::reading();
+    let cursor = Cursor { instance, seq: 2, ahead: vec![4, 6] };
+    let _subscription = bench.subscribe(&client, Start::After(cursor), Overflow::Lossless).await;
+    bench.publish_many(2, 1).await;
+    client.until("the last", |lines| lines.iter().any(|line| line.starts_with("event 7"))).await;
+    assert_eq!(client.seqs(), [3, 5, 6, 7]);
 }
