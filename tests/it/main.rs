@@ -1,7 +1,10 @@
 //! Everything that is seen only from outside a running daemon.
 //!
 //! One binary, a module for each subject. `harness` starts daemons, in this process or as a process
-//! of their own; `http` and `pages` are what several subjects read with.
+//! of their own; `http` and `player` are what several subjects talk with.
 
 mod harness;
 mod http;
+mod player;
+mod protocol_page;
+mod tidy;

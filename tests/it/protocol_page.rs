@@ -1,0 +1,167 @@
+//! Replays the examples of `docs/protocols/sysadm.md` and the recorded conversations, so that
+//! neither can say what the daemon does not do.
+
+use std::path::{Path, PathBuf};
+
+use kit::client::SysAdmClient;
+use serde_json::Value;
+
+use crate::harness::{Running, Site};
+use crate::http;
+use crate::player::{Names, expect, expect_silence};
+
+const PAGE: &str = include_str!("../../docs/protocols/sysadm.md");
+
+/// One fenced block.
+#[derive(Debug)]
+struct Block {
+    /// The line of the page it begins on.
+    line: usize,
+    kind: &'static str,
+    /// Without a login over TLS; otherwise an administrator on the unix socket.
+    anonymous: bool,
+    /// Whether the page says that the order does not matter.
+    any_order: bool,
+    turns: Vec<Turn>,
+}
+
+/// What is sent, and what must come back.
+#[derive(Debug, Default)]
+struct Turn {
+    sent: String,
+    expected: Vec<String>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transcript_of_the_page_is_what_happens() {
+    let running = Site::new().start().await;
+    let mut names = Names::default();
+    names.set("TOKEN", &running.token("admin").await);
+    let blocks = blocks(PAGE, "transcript");
+    assert!(blocks.len() >= 8, "the page has lost its transcripts: {blocks:?}");
+    for block in &blocks {
+        println!("{} at line {}", block.kind, block.line);
+        let mut client = door(&running, block.anonymous).await;
+        for turn in &block.turns {
+            client.send_raw(&names.fill(&turn.sent)).await;
+            let expected: Vec<Value> = turn.expected.iter().map(|line| json_of(line)).collect();
+            expect(&mut client, &mut names, &expected, !block.any_order).await;
+        }
+        expect_silence(&mut client).await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_http_exchange_of_the_page_is_what_happens() {
+    let running = Site::new().start().await;
+    let mut names = Names::default();
+    let blocks = blocks(PAGE, "http");
+    assert!(!blocks.is_empty());
+    for turn in blocks.iter().flat_map(|block| &block.turns) {
+        let mut words = turn.sent.splitn(3, ' ');
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        let request = http::request(method, path, &[], words.next().unwrap_or(""));
+        let reply = http::over_unix(&running.socket, &request).await;
+        let (status, body) = turn.expected[0].split_once(' ').unwrap();
+        assert_eq!(reply.status.to_string(), status, "{turn:?}");
+        assert_eq!(names.compare(&json_of(body), &reply.json()), None, "{turn:?}");
+    }
+    running.stop().await;
+}
+
+/// `tests/transcripts/README.md` says how a conversation is written down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_recorded_conversation_can_still_be_had() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/sysadm-v1");
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 3, "{paths:?}");
+    for path in paths {
+        println!("{}", path.display());
+        replay(&std::fs::read_to_string(&path).unwrap()).await;
+    }
+}
+
+/// Each on a daemon of its own: a conversation begins on a log that is empty but for the start.
+async fn replay(conversation: &str) {
+    let running = Site::new().with_kit().start().await;
+    running.ready("kit").await;
+    let mut names = Names::default();
+    names.set("TOKEN", &running.token("admin").await);
+    let mut admin = running.admin().await;
+    let mut client = None;
+    for line in conversation.lines() {
+        println!("{line}");
+        let step: Value = json_of(line);
+        let (verb, what) = step.as_object().and_then(|step| step.iter().next()).unwrap();
+        let talking = client.as_mut();
+        match (verb.as_str(), talking) {
+            ("connect", _) => client = Some(door(&running, what != "unix").await),
+            ("client", Some(client)) => {
+                let text = what.as_str().map_or_else(|| what.to_string(), str::to_owned);
+                client.send_raw(&names.fill(&text)).await;
+            }
+            ("server", Some(client)) => {
+                expect(client, &mut names, std::slice::from_ref(what), true).await;
+            }
+            ("server-in-any-order", Some(client)) => {
+                expect(client, &mut names, what.as_array().unwrap(), false).await;
+            }
+            ("elsewhere", _) => {
+                let text = |name: &str| what[name].as_str().unwrap();
+                let done = admin.call(text("namespace"), text("name"), what["args"].clone()).await;
+                done.unwrap();
+            }
+            ("silence", Some(client)) => expect_silence(client).await,
+            ("remark", _) => {}
+            (verb, _) => panic!("no such step here: {verb}"),
+        }
+    }
+    drop((client, admin));
+    running.stop().await;
+}
+
+async fn door(running: &Running, anonymous: bool) -> SysAdmClient {
+    if anonymous { running.anonymous().await } else { running.admin().await }
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+fn blocks(page: &str, kind: &'static str) -> Vec<Block> {
+    let fence = format!("```{kind}");
+    let lines: Vec<&str> = page.lines().collect();
+    let starts = lines.iter().enumerate().filter(|(_, line)| ***line == fence);
+    starts
+        .map(|(start, _)| {
+            let inside = lines[start + 1..].iter().take_while(|line| **line != "```");
+            let inside: Vec<&str> = inside.copied().collect();
+            let after = lines[start + 1 + inside.len()..].iter().skip(1);
+            let remark = after.copied().find(|line| !line.is_empty()).unwrap_or_default();
+            Block {
+                line: start + 1,
+                kind,
+                anonymous: inside.first() == Some(&"# anonymous"),
+                any_order: remark.contains("in either order"),
+                turns: turns(&inside),
+            }
+        })
+        .collect()
+}
+
+fn turns(lines: &[&str]) -> Vec<Turn> {
+    let mut turns: Vec<Turn> = Vec::new();
+    for line in lines {
+        if let Some(sent) = line.strip_prefix("> ") {
+            turns.push(Turn { sent: sent.to_owned(), expected: Vec::new() });
+        } else if let Some(expected) = line.strip_prefix("< ") {
+            turns.last_mut().expect("a request first").expected.push(expected.to_owned());
+        } else {
+            assert!(line.starts_with("# "), "neither said nor heard nor a remark: {line}");
+        }
+    }
+    turns
+}
