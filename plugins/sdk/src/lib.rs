@@ -89,7 +89,7 @@ pub trait Plugin: Send + Sync + 'static {
     /// `health.timeout_ms`.
     ///
     /// # Errors
-    /// A fault counts as a missed answer; two of them in a row restart the plugin.
+    /// A fault is logged and the question stays unanswered; two of them in a row restart the plugin.
     fn health(&self, ctx: &Context) -> Result<Value, Fault> {
         let _ = ctx;
         Ok(Value::Null)

@@ -28,7 +28,8 @@ struct Shared {
 struct State {
     queue: VecDeque<Work>,
     threads: usize,
-    idle: usize,
+    /// Threads that run something; never more than `threads`.
+    busy: usize,
     open: bool,
 }
 
@@ -52,12 +53,12 @@ impl Pool {
     /// Takes one piece of work.
     pub(crate) fn submit(&self, work: Work) -> Result<(), Full> {
         let mut state = locked(&self.0.state);
-        let free = state.idle + (self.0.bound - state.threads);
+        let free = self.0.bound - state.busy;
         if state.queue.len() >= free + self.0.bound {
             return Err(Full);
         }
         state.queue.push_back(work);
-        if state.queue.len() > state.idle && state.threads < self.0.bound {
+        if state.queue.len() > state.threads - state.busy && state.threads < self.0.bound {
             state.threads += 1;
             let shared = Arc::clone(&self.0);
             if Builder::new().name("call".to_owned()).spawn(move || shared.work()).is_err() {
@@ -78,7 +79,7 @@ impl Pool {
     pub(crate) fn drained_by(&self, deadline: Instant) -> bool {
         let mut state = locked(&self.0.state);
         loop {
-            if state.queue.is_empty() && state.idle == state.threads {
+            if state.queue.is_empty() && state.busy == 0 {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -95,26 +96,91 @@ impl Shared {
     fn work(&self) {
         while let Some(work) = self.next() {
             work();
+            locked(&self.state).busy -= 1;
+            self.changed.notify_all();
         }
     }
 
     fn next(&self) -> Option<Work> {
         let mut state = locked(&self.state);
-        state.idle += 1;
-        self.changed.notify_all();
         let end = Instant::now() + IDLE;
         loop {
             let work = if state.open { state.queue.pop_front() } else { None };
             let left = end.saturating_duration_since(Instant::now());
-            if work.is_some() || (left.is_zero() && state.queue.is_empty()) {
-                state.idle -= 1;
-                state.threads -= usize::from(work.is_none());
+            if work.is_some() {
+                state.busy += 1;
                 return work;
+            }
+            if left.is_zero() && state.queue.is_empty() {
+                state.threads -= 1;
+                return None;
             }
             // Before the pool is open there is nothing to be late for.
             let left = left.max(Duration::from_millis(100));
             let woken = self.changed.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[test]
+    fn work_waits_until_the_pool_is_open_and_then_all_of_it_is_done() {
+        let pool = Pool::new(3);
+        let done = Arc::new(AtomicUsize::new(0));
+        for _ in 0..6 {
+            let done = Arc::clone(&done);
+            let work = move || {
+                done.fetch_add(1, Ordering::SeqCst);
+            };
+            pool.submit(Box::new(work)).unwrap();
+        }
+        assert!(!pool.drained_by(Instant::now()));
+        assert_eq!(done.load(Ordering::SeqCst), 0);
+        pool.open();
+        assert!(pool.drained_by(soon()));
+        assert_eq!(done.load(Ordering::SeqCst), 6);
+    }
+
+    #[test]
+    fn no_more_run_than_the_bound_and_no_more_wait_than_that() {
+        let pool = Pool::new(2);
+        pool.open();
+        let (begun, running) = sync_channel(8);
+        let (release, released) = sync_channel::<()>(8);
+        let released = Arc::new(Mutex::new(released));
+        let submit = || {
+            let (begun, released) = (begun.clone(), Arc::clone(&released));
+            pool.submit(Box::new(move || {
+                begun.send(()).unwrap();
+                locked(&released).recv().unwrap();
+            }))
+        };
+        submit().unwrap();
+        submit().unwrap();
+        for _ in 0..2 {
+            running.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        submit().unwrap();
+        submit().unwrap();
+        assert_eq!(submit(), Err(Full));
+        assert!(running.try_recv().is_err(), "a third ran beside the two");
+        for _ in 0..4 {
+            release.send(()).unwrap();
+        }
+        assert!(pool.drained_by(soon()));
+        assert_eq!(submit(), Ok(()));
+        release.send(()).unwrap();
+        assert!(pool.drained_by(soon()));
     }
 }

@@ -334,21 +334,33 @@ impl Server {
         })
     }
 
-    fn control(&self, controls: &Receiver<Control>) {
+    fn control(self: &Arc<Self>, controls: &Receiver<Control>) {
         let ctx = Context::new(Arc::clone(&self.link), None);
         for message in controls {
             match message {
-                Control::Health(id) => {
-                    self.link.answer(id, guarded(|| self.plugin.health(&ctx)));
-                }
+                Control::Health(id) => match guarded(|| self.plugin.health(&ctx)) {
+                    Ok(value) => self.link.answer(id, Ok(value)),
+                    // To the daemon any answer means well; only silence says otherwise.
+                    Err(fault) => ctx.log(Level::Warn, &format!("not well: {fault}")),
+                },
                 Control::Unknown(id, name) => self.link.answer_unknown(id, &name),
                 Control::Refuse(id, fault) => self.link.answer(id, Err(fault)),
-                Control::Shutdown(id, asked, since) => {
-                    self.finish(&ctx, &asked, since);
-                    self.link.answer(id, Ok(Value::Null));
-                    return self.end(0);
-                }
+                Control::Shutdown(id, asked, since) => self.shut_down(id, asked, since),
             }
+        }
+    }
+
+    /// Ends the plugin from a thread of its own, so that what comes meanwhile is still answered.
+    fn shut_down(self: &Arc<Self>, id: Id<'static>, asked: Shutdown, since: Instant) {
+        let server = Arc::clone(self);
+        let end = move || {
+            let ctx = Context::new(Arc::clone(&server.link), None);
+            server.finish(&ctx, &asked, since);
+            server.link.answer(id, Ok(Value::Null));
+            server.end(0);
+        };
+        if Builder::new().name("shutdown".to_owned()).spawn(end).is_err() {
+            self.end(OS_ERROR);
         }
     }
 
@@ -376,3 +388,6 @@ fn guarded<T>(code: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
             .with_hint("the cause is in the daemon's log"))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,12 @@ fn methods(id: &str) -> Value {
         method("fault", "query", "viewer", "Answers with the fault it is given"),
         method("panic", "mutate", "operator", "Panics in the call"),
         method("self", "query", "operator", "Its process: pid, environment, limits, context"),
+        method(
+            "print",
+            "mutate",
+            "operator",
+            "Prints `text` to its standard output, as a slip would"
+        ),
         method("log", "mutate", "operator", "Logs `message` at `level`"),
         method("hang", "mutate", "operator", "Never answers, not even when cancelled"),
         method("eat", "mutate", "admin", "Allocates and touches `bytes`"),
@@ -115,7 +121,8 @@ pub fn program() -> &'static Path {
 }
 
 /// The path of a program of this workspace, built if need be: a test of one package cannot ask
-/// cargo for the binaries of another.
+/// cargo for the binaries of another. With `SYSADMD_PROGRAMS_BUILT` in the environment what is
+/// there is taken as it is, which saves waiting for cargo's lock.
 ///
 /// # Panics
 /// When it is not there and cannot be built; the message has the command.
@@ -127,7 +134,8 @@ pub fn workspace_program(package: &str, name: &str) -> PathBuf {
     let dir = profile_dir();
     let path = dir.join(name);
     let is_self = std::env::current_exe().is_ok_and(|own| own == path);
-    if let (false, Some(cargo)) = (is_self, std::env::var_os("CARGO")) {
+    let is_built = is_self || std::env::var_os("SYSADMD_PROGRAMS_BUILT").is_some();
+    if let (false, Some(cargo)) = (is_built, std::env::var_os("CARGO")) {
         let profile = match dir.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => "dev",
             Some(profile) => profile,

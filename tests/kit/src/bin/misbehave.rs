@@ -21,6 +21,7 @@ misbehave [--id ID] [--manifest=PATH] BEHAVIOUR [NUMBER]
   slow MS                 answers each call after MS milliseconds
   late MS                 answers each call MS milliseconds after its deadline, cancelled or not
   slow-start MS           is ready for calls only after MS milliseconds
+  fail-start              fails in its start
   crash-loop MS           dies of SIGABRT MS milliseconds after each start
   eat-memory BYTES        allocates BYTES (default: 2 GiB) after the start
   no-health               never answers health

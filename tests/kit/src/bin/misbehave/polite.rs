@@ -1,11 +1,12 @@
 //! Behaviours that keep to the protocol, by the SDK.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use protocol::Json;
-use sdk::{Context, Draft, Fault, Level, Plugin, Published, Request, Value, json};
+use sdk::{Context, Draft, Fault, FaultKind, Level, Plugin, Published, Request, Value, json};
 
 use crate::Order;
 use crate::process::{eat, linger, portrait};
@@ -19,6 +20,7 @@ pub(crate) fn serve(order: &Order) -> Option<ExitCode> {
         "slow" => Manner::Slow(time),
         "late" => Manner::Late(time),
         "slow-start" => Manner::SlowStart(time),
+        "fail-start" => Manner::FailStart,
         "crash-loop" => Manner::CrashLoop(time),
         "eat-memory" => Manner::EatMemory(order.number.unwrap_or(2 << 30)),
         "no-health" => Manner::NoHealth,
@@ -34,6 +36,7 @@ enum Manner {
     Slow(Duration),
     Late(Duration),
     SlowStart(Duration),
+    FailStart,
     CrashLoop(Duration),
     EatMemory(u64),
     NoHealth,
@@ -46,6 +49,7 @@ impl Plugin for Polite {
     fn start(&self, ctx: &Context) -> Result<(), Fault> {
         match &self.0 {
             Manner::SlowStart(time) => drop(ctx.pause(*time)),
+            Manner::FailStart => return Err(Fault::new(FaultKind::Failed, "as asked for")),
             Manner::CrashLoop(time) => {
                 let time = *time;
                 std::thread::spawn(move || {
@@ -104,6 +108,10 @@ fn answer(ctx: &Context, request: &Request) -> Result<Value, Fault> {
             ctx.log(level, args["message"].as_str().unwrap_or_default());
             Ok(Value::Null)
         }
+        "print" => {
+            print(args["text"].as_str().unwrap_or_default());
+            Ok(Value::Null)
+        }
         "hang" => linger(),
         "eat" => {
             let bytes = usize::try_from(number(args, "bytes", 0)).unwrap_or(usize::MAX);
@@ -134,7 +142,7 @@ fn sleep(ctx: &Context, args: &Value) -> Result<Value, Fault> {
             return Ok(json!({ "slept_ms": ms }));
         }
         if !ctx.pause(step.min(Duration::from_millis(ms - slept))) {
-            return Err(Fault::new(sdk::FaultKind::Cancelled, "the sleep was cut short"));
+            return Err(Fault::new(FaultKind::Cancelled, "the sleep was cut short"));
         }
     }
 }
@@ -218,7 +226,12 @@ fn number(args: &Value, name: &str, otherwise: u64) -> u64 {
     args[name].as_u64().unwrap_or(otherwise)
 }
 
+/// What `println!` in a plugin's code would do; a closed stream is nothing to this test.
+fn print(line: &str) {
+    let mut output = std::io::stdout();
+    drop(writeln!(output, "{line}").and_then(|()| output.flush()));
+}
+
 fn eprintln(line: &str) {
-    use std::io::Write;
     drop(writeln!(std::io::stderr(), "{line}"));
 }
