@@ -46,7 +46,7 @@ impl Announcer {
             plugin = change.plugin,
             state = change.to.as_str(),
             reason = change.reason,
-            "plugin"
+            "a plugin has changed its state"
         );
         if let Err(error) = self.0.try_send(change) {
             tracing::error!(%error, "a plugin's change of state was not recorded");

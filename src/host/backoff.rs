@@ -78,7 +78,7 @@ mod tests {
         for _ in 0..7 {
             backoff.ended(&policy(), Duration::ZERO, now);
         }
-        let good = backoff.ended(&policy(), Duration::from_secs(60), now);
+        let good = backoff.ended(&policy(), Duration::from_mins(1), now);
         assert_eq!(good, Verdict::Wait(Duration::from_millis(100)));
         backoff.forget();
         let first = backoff.ended(&policy(), Duration::ZERO, now);

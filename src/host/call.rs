@@ -39,7 +39,7 @@ pub(crate) async fn ask(
         match link.send(Ask { request_id, params, reply }) {
             Ok(()) => {
                 let answer = timeout_at(deadline, answer).await.map_err(|_| too_late(route))?;
-                return read(&answer.unwrap_or_else(|_| Err(gone()))?, route);
+                return read(&answer.unwrap_or_else(|_| Err(gone(&route.plugin)))?, route);
             }
             Err(TrySendError::Full(_)) => return Err(busy(&face)),
             Err(TrySendError::Closed(ask)) => {
@@ -47,7 +47,7 @@ pub(crate) async fn ask(
                 params = ask.params;
                 let newer = link_of(&mut face)?;
                 if newer.is_same(&link) {
-                    return Err(not_begun());
+                    return Err(not_begun(&route.plugin));
                 }
                 link = newer;
             }

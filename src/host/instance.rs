@@ -357,7 +357,7 @@ impl Instance {
     fn take_in(&mut self, ask: Ask) {
         self.calls.push(ask);
         if self.ending.is_some() {
-            self.calls.refuse_waiting(&not_begun());
+            self.calls.refuse_waiting(&not_begun(&self.setup.spec.manifest.id));
         }
     }
 

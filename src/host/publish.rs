@@ -49,8 +49,11 @@ pub(crate) struct Publisher {
 
 type Append = Pin<Box<dyn Future<Output = Recorded> + Send>>;
 
-/// An event on its way into the log's queue; the result waits until it is on record.
-type Entering = Pin<Box<dyn Future<Output = Append> + Send>>;
+/// An event on its way into the log's queue.
+type Entering = Pin<Box<dyn Future<Output = Entered> + Send>>;
+
+/// An event in the log's queue, to be waited for.
+struct Entered(Append);
 
 /// An event that is on record, or not.
 pub(crate) struct Recorded {
@@ -138,7 +141,7 @@ impl Publisher {
     /// returns while there is nothing to wait for.
     pub(crate) async fn next(&mut self) -> Option<Recorded> {
         tokio::select! {
-            append = entered(&mut self.entering) => {
+            Entered(append) = entered(&mut self.entering) => {
                 self.entering = None;
                 self.appends.push_back(append);
                 None
@@ -201,16 +204,17 @@ impl Publisher {
         let (bus, source) = (self.bus.clone(), Arc::clone(&self.source));
         let mut entering: Entering = Box::pin(async move {
             let told = move |outcome| Recorded { outcome, id, bytes, costs_credit };
-            match enter(&bus, &source, draft, retain).await {
+            let entered = enter(&bus, &source, draft, retain).await;
+            Entered(match entered {
                 Ok(OnItsWay::Submitted(submitted)) => Box::pin(async move {
                     told(submitted.recorded().await.map_err(|error| unrecorded(&error)))
-                }) as Append,
+                }),
                 Ok(OnItsWay::There(event)) => Box::pin(ready(told(Ok(event)))),
                 Err(fault) => Box::pin(ready(told(Err(fault)))),
-            }
+            })
         });
         match (&mut entering).now_or_never() {
-            Some(append) => self.appends.push_back(append),
+            Some(Entered(append)) => self.appends.push_back(append),
             None => self.entering = Some(entering),
         }
     }
@@ -266,7 +270,7 @@ fn unrecorded(error: &StoreError) -> Fault {
         .with_retry_after_ms(UNRECORDED_RETRY_MS)
 }
 
-async fn entered(entering: &mut Option<Entering>) -> Append {
+async fn entered(entering: &mut Option<Entering>) -> Entered {
     match entering {
         Some(entering) => entering.await,
         None => std::future::pending().await,

@@ -20,7 +20,7 @@ use crate::store::{Store, StoreSettings};
 
 /// A host over a store of its own; everything is removed at the end.
 struct Yard {
-    dir: PathBuf,
+    dir: Place,
     store: Store,
     bus: Bus,
     host: Host,
@@ -31,7 +31,7 @@ struct Yard {
 impl Yard {
     /// A host whose plugin directory holds these manifests.
     fn new(manifests: &[Value]) -> Self {
-        let dir = fresh_dir();
+        let dir = Place::new();
         for manifest in manifests {
             kit::plugins::install(&dir.join("plugins"), manifest.clone()).unwrap();
         }
@@ -116,12 +116,11 @@ impl Yard {
         for pid in pids {
             assert!(!is_alive(pid), "process {pid} is left");
         }
-        let Self { dir, store, bus, host, tasks, gone } = self;
+        let Self { dir: _dir, store, bus, host, tasks, gone } = self;
         tasks.stop();
         drop((bus, host, tasks));
         assert!(gone.wait(Duration::from_secs(10)).await, "a task is left");
         store.close();
-        std::fs::remove_dir_all(dir).unwrap();
     }
 }
 
@@ -129,13 +128,28 @@ fn manifest(behaviour: &[&str]) -> Value {
     kit::plugins::manifest("kit", behaviour)
 }
 
-fn fresh_dir() -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-    let name = format!("sysadmd-host-{}-{number}", std::process::id());
-    let dir = std::env::temp_dir().join(name);
-    std::fs::create_dir_all(dir.join("plugins")).unwrap();
-    dir
+/// A directory that is gone when the test is over, also when it failed.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let name = format!("sysadmd-host-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(dir.join("plugins")).unwrap();
+        Self(dir)
+    }
+
+    fn join(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
 }
 
 fn data(event: &Event) -> Value {

@@ -103,6 +103,8 @@ impl Instance {
         if !is_ending {
             self.tell(News::Ending(reason.clone()));
             self.settle_on(reason);
+            // What it would still answer is not to be trusted, and nobody has to wait for its end.
+            self.calls.fail(&gone(&self.setup.spec.manifest.id));
             self.terminate(Instant::now());
         }
     }
@@ -151,7 +153,7 @@ impl Instance {
 
     /// The last act: what was published is waited for, who still waits is told.
     pub(super) async fn finish(mut self) -> End {
-        self.calls.fail(&gone());
+        self.calls.fail(&gone(&self.setup.spec.manifest.id));
         let recording = async {
             while !self.publisher.is_idle() {
                 if let Some(recorded) = self.publisher.next().await {
@@ -177,20 +179,21 @@ impl Instance {
     /// From here on it takes no calls. The first reason is the one that counts.
     fn settle_on(&mut self, reason: String) {
         self.asks.close();
-        self.calls.refuse_waiting(&not_begun());
+        self.calls.refuse_waiting(&not_begun(&self.setup.spec.manifest.id));
         self.ending.get_or_insert(reason);
     }
 }
 
 /// What callers are told whose call was not begun.
-pub(crate) fn not_begun() -> Fault {
-    Fault::new(FaultKind::Unavailable, "the plugin takes no calls at the moment")
-        .with_retry_after_ms(RETRY_MS)
+pub(crate) fn not_begun(plugin: &str) -> Fault {
+    let sentence = format!("the plugin {plugin} takes no calls at the moment");
+    Fault::new(FaultKind::Unavailable, sentence).with_retry_after_ms(RETRY_MS)
 }
 
 /// What callers are told whose plugin has ended under them.
-pub(crate) fn gone() -> Fault {
-    Fault::new(FaultKind::Unavailable, "the plugin ended before it had answered")
+pub(crate) fn gone(plugin: &str) -> Fault {
+    let sentence = format!("the plugin {plugin} ended before it had answered");
+    Fault::new(FaultKind::Unavailable, sentence)
         .with_hint("whether the work was done is not known; look before you ask again")
         .with_retry_after_ms(RETRY_MS)
 }

@@ -46,6 +46,21 @@ async fn a_plugin_that_hangs_costs_its_callers_their_deadline_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_after_the_deadline_is_nobodys() {
+    let mut manifest = manifest(&["late", "30"]);
+    manifest["limits"]["call_ms"] = 50.into();
+    let yard = Yard::new(&[manifest]);
+    yard.until("kit", State::Ready).await;
+    for _ in 0..5 {
+        let fault = yard.call("echo", Value::Null).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Timeout);
+    }
+    let status = yard.status("kit");
+    assert_eq!((status.state, status.restarts, status.calls_failed), (State::Ready, 0, 5));
+    yard.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_goes_away_cancels_the_call_in_the_plugin() {
     let mut manifest = manifest(&["good"]);
     manifest["limits"]["calls"] = 1.into();

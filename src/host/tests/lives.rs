@@ -1,5 +1,7 @@
 //! Lives of plugins: start, end, back-off, quarantine, reload, and those who will not go.
 
+use std::os::unix::fs::PermissionsExt;
+
 use protocol::FaultKind;
 
 use super::*;
@@ -25,7 +27,6 @@ async fn a_process_sees_a_clean_world() {
     assert_eq!(names, ["LANG", "LC_ALL", "PATH", "TZ"], "{own}");
     let state_dir = PathBuf::from(own["state_dir"].as_str().unwrap());
     assert_eq!(state_dir, yard.dir.join("state/plugin-state/kit"));
-    use std::os::unix::fs::PermissionsExt;
     let mode = state_dir.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o700);
     let pid = yard.status("kit").pid.unwrap();
@@ -47,8 +48,8 @@ async fn who_crashes_again_and_again_is_quarantined_until_somebody_asks() {
     let again = yard.until("kit", State::Quarantined).await;
     assert_eq!(again.restarts, 5, "it was started three more times");
     yard.host.shutdown().await;
-    let states = yard.events("plugin.state").await;
-    assert!(states.iter().any(|event| event.priority.number() == 7));
+    let changes = yard.events("plugin.state").await;
+    assert!(changes.iter().any(|event| event.priority.number() == 7));
     yard.end().await;
 }
 
@@ -83,10 +84,11 @@ async fn who_breaks_the_protocol_is_ended() {
         ("endless-line", "protocol error: a line of more than"),
         ("close-stdout", "closed its standard output"),
         ("no-health", "no health question"),
+        ("stop-reading", "no health question"),
     ];
     for (behaviour, expected) in cases {
         let mut manifest = manifest(&[behaviour]);
-        if behaviour == "no-health" {
+        if expected.contains("health") {
             manifest["health"] = json!({ "interval_ms": 50, "timeout_ms": 50 });
         }
         manifest["restart"]["max"] = 1.into();
@@ -128,7 +130,7 @@ async fn a_grandchild_that_holds_the_pipe_neither_hides_the_end_nor_survives() {
     let yard = Yard::new(&[manifest]);
     let status = yard.until("kit", State::Quarantined).await;
     assert!(status.reason.contains("exited with status 0"), "{}", status.reason);
-    let held = yard.dir.clone();
+    let held = yard.dir.0.clone();
     eventually("the grandchild to be gone", || {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         let mut left = processes.filter(|entry| {

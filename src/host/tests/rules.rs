@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-fn write(dir: &std::path::Path, id: &str, manifest: &str) -> PathBuf {
+fn write(dir: &Place, id: &str, manifest: &str) -> PathBuf {
     let plugin = dir.join("plugins").join(id);
     std::fs::create_dir_all(&plugin).unwrap();
     std::fs::write(plugin.join("manifest.json"), manifest).unwrap();
@@ -16,7 +16,7 @@ fn write(dir: &std::path::Path, id: &str, manifest: &str) -> PathBuf {
 
 #[test]
 fn a_directory_says_which_plugins_it_holds_and_why_not() {
-    let dir = fresh_dir();
+    let dir = Place::new();
     let of = |id: &str, exec: &str| {
         format!(r#"{{"manifest_version":1,"id":"{id}","version":"1.0.0","exec":["{exec}","-v"]}}"#)
     };
@@ -49,12 +49,11 @@ fn a_directory_says_which_plugins_it_holds_and_why_not() {
     }
     assert_eq!(refusals.len(), 6);
     assert_eq!(discover(&dir.join("nowhere"), true), (Vec::new(), Vec::new()));
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
 fn as_root_nothing_is_run_that_somebody_else_can_change() {
-    let dir = fresh_dir();
+    let dir = Place::new();
     let manifest =
         r#"{"manifest_version":1,"id":"loose","version":"1.0.0","exec":["/bin/sh","./run"]}"#;
     let code = write(&dir, "loose", manifest);
@@ -62,7 +61,6 @@ fn as_root_nothing_is_run_that_somebody_else_can_change() {
     let (specs, refusals) = discover(&dir.join("plugins"), true);
     assert!(specs.is_empty(), "the script is open to everybody, whoever runs this test");
     assert!(refusals[0].reason.contains("root"), "{}", refusals[0].reason);
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
