@@ -95,6 +95,9 @@ async fn who_breaks_the_protocol_is_ended() {
         let yard = Yard::new(&[manifest]);
         let status = yard.until("kit", State::Quarantined).await;
         assert!(status.reason.contains(expected), "{behaviour}: {}", status.reason);
+        yard.host.shutdown().await;
+        let was_degraded = yard.states("kit").await.contains(&"degraded".to_owned());
+        assert_eq!(was_degraded, expected.contains("health"), "{behaviour}");
         yard.end().await;
     }
 }
