@@ -12,6 +12,7 @@ mod exit;
 #[cfg(test)]
 mod fake;
 mod output;
+mod plugin;
 mod plugins;
 mod snapshots;
 mod status;
@@ -67,6 +68,22 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Daemon(DaemonCommand),
+    /// Write, check and try a plugin of your own (needs no daemon)
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        #[arg(value_parser = ["bash", "zsh", "fish"])]
+        shell: String,
+    },
+}
+
+/// What needs a daemon to answer.
+#[derive(Debug, Subcommand)]
+enum DaemonCommand {
     /// Show the daemon and its plugins on one screen
     Status,
     /// Call a method and print its result
@@ -91,12 +108,6 @@ enum Command {
     /// Make, show and revoke tokens
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
-    /// Print a completion script for a shell
-    Completions {
-        /// For which shell
-        #[arg(value_parser = ["bash", "zsh", "fish"])]
-        shell: String,
-    },
 }
 
 /// Runs the command line of this process.
@@ -105,7 +116,13 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return show_clap(&error),
     };
-    match run(arguments) {
+    let Arguments { connection, json, command } = arguments;
+    let done = match command {
+        Command::Plugin(command) => return plugin::run(command, json),
+        Command::Completions { shell } => completions(&shell),
+        Command::Daemon(command) => ask_daemon(command, &connection, json),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::failure(&failure);
@@ -121,35 +138,31 @@ fn show_clap(error: &clap::Error) -> ExitCode {
     if wanted { ExitCode::SUCCESS } else { Exit::Usage.into() }
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
-    if let Command::Completions { shell } = &arguments.command {
-        return completions(shell);
-    }
-    let style = Style::of_stdout(arguments.json);
-    let target = Target::choose(&arguments.connection)?;
+fn ask_daemon(command: DaemonCommand, connection: &Connection, json: bool) -> Result<(), Failure> {
+    let style = Style::of_stdout(json);
+    let target = Target::choose(connection)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
-    let done = runtime.block_on(perform(arguments.command, &target, style));
+    let done = runtime.block_on(perform(command, &target, style));
     // A thread may still be writing to a pipe that nobody reads.
     runtime.shutdown_background();
     done
 }
 
-async fn perform(command: Command, target: &Target, style: Style) -> Result<(), Failure> {
+async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Result<(), Failure> {
     match command {
-        Command::Status => status::run(target, style).await,
-        Command::Call { namespace, name, args } => {
+        DaemonCommand::Status => status::run(target, style).await,
+        DaemonCommand::Call { namespace, name, args } => {
             let args = arguments_of(args.as_deref())?;
             let (mut client, _) = Client::open(target).await?;
             output::value(style, &client.call::<Value>(&namespace, &name, args).await?)
         }
-        Command::Events(command) => events::run(command, target, style).await,
-        Command::Plugins(command) => plugins::run(command, target, style).await,
-        Command::Snapshots(command) => snapshots::run(command, target, style).await,
-        Command::Tokens(command) => tokens::run(command, target, style).await,
-        Command::Completions { shell } => completions(&shell),
+        DaemonCommand::Events(command) => events::run(command, target, style).await,
+        DaemonCommand::Plugins(command) => plugins::run(command, target, style).await,
+        DaemonCommand::Snapshots(command) => snapshots::run(command, target, style).await,
+        DaemonCommand::Tokens(command) => tokens::run(command, target, style).await,
     }
 }
 

@@ -30,6 +30,7 @@ const SUBSCRIPTION: &str = "sysadmctl";
 pub(crate) struct Client {
     socket: WebSocketStream<Stream>,
     place: String,
+    has_token: bool,
     calls: u64,
     /// Messages of the subscription that came while an answer was awaited.
     waiting: VecDeque<Pushed>,
@@ -91,6 +92,7 @@ impl Client {
         let mut client = Self {
             socket: connect::open(&target.place).await?,
             place: target.place.to_string(),
+            has_token: target.token.is_some(),
             calls: 0,
             waiting: VecDeque::new(),
         };
@@ -119,7 +121,7 @@ impl Client {
         loop {
             match read_message(&self.next_text().await?) {
                 Read::Answer { id: answered, result } if answered == id => {
-                    let answer = result?;
+                    let answer = result.map_err(|fault| self.refused(fault))?;
                     return serde_json::from_str(answer.get())
                         .map_err(|error| unexpected(&error.to_string()));
                 }
@@ -176,6 +178,18 @@ impl Client {
                 Ok(Some(Ok(_))) => {}
             }
         }
+    }
+
+    /// The daemon cannot know how this client is told to log in.
+    fn refused(&self, mut fault: Fault) -> Failure {
+        if fault.kind == FaultKind::Unauthorized && !self.has_token {
+            fault.hint = Some(
+                "log in with --token-file FILE; a token is made on the daemon's machine with: \
+                 sysadmctl tokens create --name NAME --role ROLE"
+                    .to_owned(),
+            );
+        }
+        fault.into()
     }
 
     fn closed(&self, code: u16, reason: &str) -> Failure {

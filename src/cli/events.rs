@@ -115,9 +115,10 @@ async fn fire(options: FireOptions, target: &Target, style: Style) -> Result<(),
     if style.json {
         return output::value(style, &fired);
     }
-    let text = |name: &str| output::text(&fired[name]);
+    let (time, id) = (output::moment(&output::text(&fired["time"])), &fired["event_id"]);
+    let id = output::clean(&output::text(id));
     output::line(&match fired["seq"].as_u64() {
-        Some(seq) => format!("recorded as {seq} at {}, id {}", text("time"), text("event_id")),
-        None => format!("delivered at {}, id {}; not recorded", text("time"), text("event_id")),
+        Some(seq) => format!("recorded as number {seq} at {time}, id {id}"),
+        None => format!("delivered at {time}, id {id}; not recorded"),
     })
 }

@@ -17,7 +17,7 @@ pub(crate) enum SnapshotsCommand {
     Datasets,
     /// Show the snapshots there are
     List {
-        /// Of this dataset only: its name or id
+        /// Of this dataset only: its id, its name, or the path of a directory
         dataset: Option<String>,
     },
     /// Take a snapshot
@@ -33,7 +33,7 @@ pub(crate) enum SnapshotsCommand {
 /// What to take.
 #[derive(Debug, Args)]
 pub(crate) struct CreateOptions {
-    /// The dataset: its name or id, as `datasets` shows them
+    /// The dataset: its id or name, as `datasets` shows them, or the absolute path of a directory
     dataset: String,
     /// Part of the snapshot's name, such as before-upgrade
     #[arg(long)]
@@ -60,18 +60,59 @@ pub(crate) async fn run(
         }
         SnapshotsCommand::Datasets => {
             let answer = ask(&mut client, "datasets", json!({})).await?;
-            output::table(style, &answer, "datasets", &DATASETS)
+            output::table(style, &answer, "datasets", &DATASETS)?;
+            tell_problems(style, &answer);
+            Ok(())
         }
         SnapshotsCommand::List { dataset } => {
-            let args = dataset.map_or_else(|| json!({}), |dataset| json!({ "dataset": dataset }));
-            let answer = ask(&mut client, "list", args).await?;
-            output::table(style, &answer, "snapshots", &SNAPSHOTS)
+            let answer = list(&mut client, dataset).await?;
+            output::table(style, &answer, "snapshots", &SNAPSHOTS)?;
+            tell_problems(style, &answer);
+            Ok(())
         }
         SnapshotsCommand::Create(options) => {
             let answer = ask(&mut client, "create", create_args(options)).await?;
-            output::table(style, &answer, "snapshots", &SNAPSHOTS)
+            output::table(style, &answer, "snapshots", &CREATED)?;
+            tell_torn(style, &answer["consistency"]);
+            Ok(())
         }
         SnapshotsCommand::Destroy { ids } => destroy(&mut client, &ids, style).await,
+    }
+}
+
+/// All of them, page by page, in one answer.
+async fn list(client: &mut Client, dataset: Option<String>) -> Result<Value, Failure> {
+    let mut question = dataset.map_or_else(|| json!({}), |dataset| json!({ "dataset": dataset }));
+    let mut snapshots = Vec::new();
+    loop {
+        let mut page = ask(client, "list", question.clone()).await?;
+        if let Value::Array(found) = page["snapshots"].take() {
+            snapshots.extend(found);
+        }
+        question["after"] = page["next"].take();
+        if question["after"].is_null() {
+            page["snapshots"] = snapshots.into();
+            return Ok(page);
+        }
+    }
+}
+
+/// Storage that could not be asked: what is shown is then not all there is.
+fn tell_problems(style: Style, answer: &Value) {
+    for problem in answer["problems"].as_array().into_iter().flatten().filter(|_| !style.json) {
+        let [backend, message] = ["backend", "message"].map(|name| output::text(&problem[name]));
+        output::remark(&format!("{backend} is missing: {message}"));
+    }
+}
+
+fn tell_torn(style: Style, consistency: &Value) {
+    let count = |name: &str| consistency[name].as_u64().unwrap_or(0);
+    let (torn, unread) = (count("torn"), count("unread"));
+    if torn + unread > 0 && !style.json {
+        output::remark(&format!(
+            "the snapshot is not whole: {torn} files changed while they were read, {unread} could \
+             not be read"
+        ));
     }
 }
 
@@ -118,12 +159,50 @@ const DATASETS: [Column; 5] = [
     ("ID", |dataset| output::text(&dataset["id"])),
 ];
 
-const SNAPSHOTS: [Column; 7] = [
-    ("NAME", |snapshot| output::text(&snapshot["name"])),
-    ("CREATED", |snapshot| output::moment(&output::text(&snapshot["created"]))),
-    ("STATE", |snapshot| output::text(&snapshot["state"])),
+const SNAPSHOTS: [Column; 8] = [
+    ("DATASET", |snapshot| output::text(&snapshot["dataset_name"])),
+    NAME,
+    CREATED_AT,
+    STATE,
     ("OWNER", |snapshot| output::text(&snapshot["owner"])),
-    ("SIZE", |snapshot| output::bytes(&snapshot["size"])),
+    SIZE,
     ("COMMENT", |snapshot| output::text(&snapshot["comment"])),
-    ("ID", |snapshot| output::text(&snapshot["id"])),
+    ID,
 ];
+
+const CREATED: [Column; 5] = [NAME, CREATED_AT, STATE, SIZE, ID];
+
+const NAME: Column = ("NAME", |snapshot| output::text(&snapshot["name"]));
+const CREATED_AT: Column =
+    ("CREATED", |snapshot| output::moment(&output::text(&snapshot["created"])));
+const STATE: Column = ("STATE", |snapshot| output::text(&snapshot["state"]));
+const SIZE: Column = ("SIZE", |snapshot| output::bytes(&snapshot["size"]));
+const ID: Column = ("ID", |snapshot| output::text(&snapshot["id"]));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fake::Fake;
+
+    #[tokio::test]
+    async fn a_long_list_is_put_together_from_its_pages() {
+        let fake = Fake::new();
+        let script = async {
+            let mut visitor = fake.accept().await;
+            let request = visitor.request("snapshot/list").await;
+            assert_eq!(request["args"], json!({"dataset": "tank"}));
+            let page = json!({"snapshots": [1, 2], "next": "zfs:1:2@3", "problems": []});
+            visitor.answer(&request, page).await;
+            let request = visitor.request("snapshot/list").await;
+            assert_eq!(request["args"], json!({"dataset": "tank", "after": "zfs:1:2@3"}));
+            visitor.answer(&request, json!({"snapshots": [3], "problems": []})).await;
+        };
+        let target = fake.target();
+        let ask = async {
+            let (mut client, _) = Client::open(&target).await.unwrap();
+            list(&mut client, Some("tank".to_owned())).await.unwrap()
+        };
+        let ((), answer) = tokio::join!(script, ask);
+        assert_eq!(answer["snapshots"], json!([1, 2, 3]));
+    }
+}

@@ -40,7 +40,7 @@ fn summary(style: Style, target: &Target, hello: &Hello) -> String {
     let lines = [
         ("daemon", format!("sysadmd {} on {}", hello.version, hello.hostname)),
         ("address", target.place.to_string()),
-        ("time", hello.time.to_string()),
+        ("time", output::moment(&hello.time.to_string())),
         ("event log", hello.instance.clone()),
         ("certificate", fingerprint),
         ("you", who),

@@ -69,7 +69,7 @@ fn created(style: Style, token: &Value) -> Result<(), Failure> {
     }
     let until = match &token["expires"] {
         Value::Null => "until it is revoked".to_owned(),
-        _ => format!("until {}", output::text(&token["expires"])),
+        expires => format!("until {}", output::moment(&output::text(expires))),
     };
     output::remark(&format!(
         "token {} with role {}, good {until}. Keep it now: it is not shown again.",
