@@ -136,7 +136,7 @@ impl Conversation {
         match wake {
             Wake::Heard(Some(Ok(message))) => self.hear(message).await,
             Wake::Heard(Some(Err(error))) => close_for(&error),
-            Wake::Heard(None) | Wake::Driven(Some(End::Broken)) => Next::Cut,
+            Wake::Heard(None) | Wake::Driven(Some(End::Broken | End::Closing)) => Next::Cut,
             Wake::Driven(Some(End::TooSlow)) => {
                 Next::Close(CloseCode::Library(4008), "too slow; retry_after_ms=1000")
             }
@@ -366,6 +366,8 @@ impl Conversation {
         code: CloseCode,
         reason: &'static str,
     ) {
+        // Whoever is being closed, perhaps because a login was revoked, gets nothing more.
+        self.outbox.close();
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         let closing = async {
             if websocket.close(Some(frame)).await.is_ok() {

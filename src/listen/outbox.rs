@@ -51,6 +51,8 @@ pub(crate) enum End {
     Broken,
     /// The client was too slow and had asked to be closed for that.
     TooSlow,
+    /// The close frame is next, and nothing may follow it.
+    Closing,
 }
 
 impl Outbox {
@@ -76,6 +78,9 @@ impl Outbox {
     /// Takes an answer, whatever waits already; calls in flight are bounded elsewhere.
     pub(crate) fn answer(&self, frame: Vec<u8>) {
         let mut state = self.state();
+        if state.end.is_some() {
+            return;
+        }
         let idle = state.push(Bytes::from(frame));
         if idle {
             state.write_or_wake();
@@ -120,6 +125,11 @@ impl Outbox {
         state.write(cx);
         let over = state.end == Some(End::Broken);
         if over || state.is_idle() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// From here on only control frames are taken.
+    pub(crate) fn close(&self) {
+        self.end(End::Closing);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -197,12 +207,22 @@ impl State {
     }
 
     fn finish(&mut self, end: End) {
-        self.end.get_or_insert(end);
-        if self.end == Some(End::Broken) {
-            self.queue.clear();
-            self.waiting = 0;
-            self.unflushed = false;
+        match end {
+            End::Broken => {
+                self.end = Some(end);
+                self.queue.clear();
+                self.unflushed = false;
+            }
+            End::TooSlow | End::Closing => {
+                self.end.get_or_insert(end);
+            }
         }
+        if end == End::TooSlow {
+            // It will ask again for what it did not get; so the goodbye reaches it soon. The first
+            // piece may have been written in part.
+            self.queue.truncate(1);
+        }
+        self.waiting = self.queue.iter().map(Bytes::len).sum();
         self.for_room.drain(..).chain(self.owner.take()).for_each(Waker::wake);
     }
 }
