@@ -3,6 +3,8 @@
 //! One binary, a module for each subject. `harness` starts daemons, in this process or as a process
 //! of their own; `http` and `player` are what several subjects talk with.
 
+mod chance;
+mod crash;
 mod harness;
 mod http;
 mod player;

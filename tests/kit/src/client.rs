@@ -22,7 +22,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -96,6 +96,31 @@ impl SysAdmClient {
             }
             Target::Tls { addr, token } => (Box::new(tls(addr).await?), token),
         };
+        Self::over(stream, token, headers).await
+    }
+
+    /// Over TCP without TLS, and the kernel keeps at most about `receive_bytes` that the test has
+    /// not read (`SO_RCVBUF`): so a client that does not read is soon one that is too slow.
+    ///
+    /// # Errors
+    /// A sentence, when there is no connection, no websocket or no login.
+    pub async fn connect_narrow(
+        addr: SocketAddr,
+        token: &str,
+        receive_bytes: u32,
+    ) -> Result<Self, String> {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let socket = socket.map_err(|error| error.to_string())?;
+        socket.set_recv_buffer_size(receive_bytes).map_err(|error| error.to_string())?;
+        let stream = in_time(socket.connect(addr)).await?;
+        Self::over(Box::new(stream), Some(token.to_owned()), &[]).await
+    }
+
+    async fn over(
+        stream: Box<dyn Bytes>,
+        token: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let config = WebSocketConfig::default().read_buffer_size(4096);
         let upgrade = ClientRequestBuilder::new(Uri::from_static("ws://localhost/"));
         let upgrade = headers
@@ -129,11 +154,16 @@ impl SysAdmClient {
     /// # Panics
     /// When it cannot be sent.
     pub async fn send(&mut self, namespace: &str, name: &str, args: Value) -> String {
+        self.try_send(namespace, name, args).await.expect("the request is sent")
+    }
+
+    /// The same to a daemon that may die at any moment: `None` when it is gone.
+    pub async fn try_send(&mut self, namespace: &str, name: &str, args: Value) -> Option<String> {
         self.calls += 1;
         let id = format!("kit-{}", self.calls);
         let request = json!({"namespace": namespace, "name": name, "id": id, "args": args});
-        self.send_raw(&request.to_string()).await;
-        id
+        let sent = in_time(self.socket.send(Message::text(request.to_string()))).await;
+        sent.is_ok().then_some(id)
     }
 
     /// Waits for the answer to this `id`.
@@ -254,6 +284,23 @@ impl SysAdmClient {
     pub async fn close(mut self) {
         // When the other side is gone already, that is closed too.
         timeout(PATIENCE, self.socket.close(None)).await.ok();
+    }
+
+    /// The text of the next message exactly as it comes; messages kept by a call are not seen.
+    ///
+    /// # Panics
+    /// When the connection ends or nothing comes in time.
+    pub async fn text(&mut self) -> String {
+        let text = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Text(text))) => return text.to_string(),
+                    Some(Ok(_)) => {}
+                    other => panic!("expected a text, but got {other:?}"),
+                }
+            }
+        };
+        timeout(PATIENCE, text).await.expect("a message comes in time")
     }
 
     async fn read(&mut self, awaited: &str) -> Value {
