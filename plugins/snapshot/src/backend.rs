@@ -14,6 +14,7 @@
 
 mod durable;
 mod error;
+mod lock;
 mod mounts;
 mod space;
 mod types;

@@ -16,10 +16,11 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use nix::errno::Errno;
-use rustix::fs::{FlockOperation, RenameFlags};
+use rustix::fs::RenameFlags;
 use uuid::Uuid;
 
 use super::error::{Error, Result};
+use super::lock::Lock;
 use super::types::{
     Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
@@ -148,7 +149,9 @@ fn take(system: &FileSystem, volume: &Volume, name: &str, new: &NewSnapshot) -> 
     }
     let path = ledger::home(&volume.mount, id.as_str())?;
     let dir = open_dir(&path)?;
-    rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+    let lock = Lock::try_exclusive(open_dir(&path)?)
+        .map_err(|cause| Error::io(format!("lock {}", path.display()), cause))?;
+    let _lock = lock.ok_or_else(|| {
         Error::busy(format!("Another snapshot of {shown} is being taken. Try again."))
     })?;
     remove_unfinished(&path, &dir, volume)?;

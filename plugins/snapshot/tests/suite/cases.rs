@@ -270,19 +270,8 @@ pub(crate) fn bad_names_are_refused_before_anything_happens(bench: &dyn Bench) {
 pub(crate) fn unknown_things_are_not_found(bench: &dyn Bench) {
     let place = bench.fresh("data");
     // The same form with other digits.
-    let swap = |text: &str| -> String {
-        text.chars()
-            .map(|c| {
-                if c == '1' {
-                    '2'
-                } else if c == '2' {
-                    '1'
-                } else {
-                    c
-                }
-            })
-            .collect()
-    };
+    let digit = |c: char| c.to_digit(10).and_then(|d| char::from_digit((d + 1) % 10, 10));
+    let swap = |text: &str| text.chars().map(|c| digit(c).unwrap_or(c)).collect::<String>();
     let (kind_word, rest) = place.id.as_str().split_once(':').unwrap();
     let unknown: DatasetId = format!("{kind_word}:{}", swap(rest)).parse().unwrap();
     assert_ne!(unknown, place.id);

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use kit::lab::wait_for;
 use snapshot::backend::tree::Tree;
 use snapshot::backend::{Backend, SnapshotState};
 
@@ -84,7 +85,12 @@ fn killed_at_any_moment_the_store_stays_whole() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // From before the first write to some snapshots later.
+        // From before the first write to some snapshots later, however slow the machine is: every
+        // other round first waits until a snapshot has come or gone.
+        if round % 2 == 1 {
+            let before = files(&bench.store().join("snaps"));
+            wait_for("a snapshot", || files(&bench.store().join("snaps")) != before);
+        }
         thread::sleep(Duration::from_millis(5 + round * 11 % 120));
         victim.kill().unwrap();
         let ended = victim.wait().unwrap();

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::super::durable;
 use super::super::error::{Error, Result};
+use super::super::lock::Lock;
 use super::escape;
 use super::store::{self, Store};
 
@@ -63,9 +64,8 @@ pub(super) fn find(store: &Store, id: Uuid) -> Result<Record> {
 pub(super) fn register(store: &Store, path: &Path, allow: &[PathBuf]) -> Result<Record> {
     let path = check(store, path, allow)?;
     // Two registrations at once must not make two datasets of one directory.
-    let lock = fs::File::open(store.datasets())
-        .map_err(|cause| Error::io("lock the registered directories", cause))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+    let _lock = fs::File::open(store.datasets())
+        .and_then(Lock::exclusive)
         .map_err(|cause| Error::io("lock the registered directories", cause))?;
     if let Some(record) = all(store)?.into_iter().find(|record| record.path == path) {
         return Ok(record);

@@ -21,11 +21,11 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use super::super::durable::{self, make_dir, sync_dir};
 use super::super::error::{Error, Result};
+use super::super::lock::Lock;
 
 const VERSION: &str = "sysadm-tree-store 1\n";
 
@@ -34,10 +34,6 @@ const VERSION: &str = "sysadm-tree-store 1\n";
 pub(super) struct Store {
     root: PathBuf,
 }
-
-/// A held lock; letting it go releases it. The kernel does that too when the process dies.
-#[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "closing the file is what unlocks")] File);
 
 /// A running snapshot's own directory below `tmp`.
 #[derive(Debug)]
@@ -135,20 +131,19 @@ impl Store {
     /// Begins a snapshot: waits for a sweep to end, then holds the next one off.
     pub(super) fn workspace(&self) -> Result<Workspace> {
         let failed = |cause: io::Error| Error::io("begin a snapshot in the store", cause);
-        let lock = self.lock_file().map_err(failed)?;
-        rustix::fs::flock(&lock, FlockOperation::LockShared).map_err(|e| failed(e.into()))?;
+        let lock = self.lock_file().and_then(Lock::shared).map_err(failed)?;
         let tmp = self.root.join("tmp");
         let path = tmp.join(Uuid::new_v4().to_string());
         make_dir(&path).map_err(failed)?;
         // The workspace is the sign of an unfinished snapshot: it must outlast the blobs.
         sync_dir(&tmp).map_err(failed)?;
-        Ok(Workspace { path, _shared: Lock(lock) })
+        Ok(Workspace { path, _shared: lock })
     }
 
     /// The exclusive lock, unless somebody takes a snapshot right now.
     pub(super) fn try_exclusive(&self) -> Result<Option<Lock>> {
         let failed = |cause: io::Error| Error::io("lock the snapshot store", cause);
-        try_flock(self.lock_file().map_err(failed)?).map_err(failed)
+        self.lock_file().and_then(Lock::try_exclusive).map_err(failed)
     }
 
     /// Keeps other snapshots and destroys of a dataset away, or says that one is running.
@@ -156,7 +151,7 @@ impl Store {
         let failed =
             |cause: io::Error| Error::io(format!("lock the dataset tree:{dataset}"), cause);
         let file = File::open(self.datasets().join(format!("{dataset}.json"))).map_err(failed)?;
-        try_flock(file).map_err(failed)?.ok_or_else(|| {
+        Lock::try_exclusive(file).map_err(failed)?.ok_or_else(|| {
             Error::busy(
                 "Another snapshot of this directory is being taken or destroyed. \
                  Try again when it is done.",
@@ -230,12 +225,4 @@ pub(super) fn manifests(dir: &Path) -> io::Result<Vec<PathBuf>> {
         name.is_some_and(|name| blake3::Hash::from_hex(name).is_ok())
     };
     Ok(children(dir)?.into_iter().filter(is_hash).collect())
-}
-
-fn try_flock(file: File) -> io::Result<Option<Lock>> {
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Lock(file))),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(cause) => Err(cause.into()),
-    }
 }

@@ -5,8 +5,9 @@ use std::fs;
 use std::io;
 
 use super::super::error::{Error, Result};
+use super::super::lock::Lock;
 use super::manifest::{self, Node, Reader};
-use super::store::{self, Lock, Store};
+use super::store::{self, Store};
 
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
