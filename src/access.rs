@@ -34,6 +34,16 @@ pub struct Principal {
     pub role: Role,
     /// The token behind it, if there is one: revoking it ends everything done in its name.
     pub token: Option<Uuid>,
+    /// When that token expires, if it does.
+    pub expires: Option<Time>,
+}
+
+impl Principal {
+    /// How long the token behind it is still good for; `None` for ever, zero when it has expired.
+    pub fn time_left(&self, now: Time) -> Option<Duration> {
+        let left = |expires: Time| expires.micros().saturating_sub(now.micros());
+        self.expires.map(|expires| Duration::from_micros(left(expires)))
+    }
 }
 
 /// A login that succeeded.
@@ -118,6 +128,7 @@ impl Access {
             name: format!("local:{name}"),
             role: Role::Admin,
             token: None,
+            expires: None,
         })
     }
 
@@ -207,7 +218,9 @@ impl Access {
         let now = self.0.clock.now();
         let mut sessions = self.sessions();
         let session = sessions.get_mut(hash)?;
-        if now.micros().saturating_sub(session.used.micros()) > SESSION_SECONDS * 1_000_000 {
+        let silence = now.micros().saturating_sub(session.used.micros());
+        let has_expired = session.principal.time_left(now).is_some_and(|left| left.is_zero());
+        if has_expired || silence > SESSION_SECONDS * 1_000_000 {
             sessions.remove(hash);
             return None;
         }
@@ -234,7 +247,12 @@ impl Access {
 }
 
 fn principal_of(token: &Token) -> Principal {
-    Principal { name: format!("token:{}", token.name), role: token.role, token: Some(token.id) }
+    Principal {
+        name: format!("token:{}", token.name),
+        role: token.role,
+        token: Some(token.id),
+        expires: token.expires,
+    }
 }
 
 fn is_valid(token: &Token, now: Time) -> bool {

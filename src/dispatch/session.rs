@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::{Cursor, Event, Fault, FaultKind, Filter};
 
@@ -51,6 +52,12 @@ impl Session {
         }
         self.principal = None;
         self.subscriptions.clear();
+    }
+
+    /// How long the login is good for, if it ends by itself; zero when it has expired.
+    pub fn time_left(&self) -> Option<Duration> {
+        let now = self.dispatch.clock().now();
+        self.principal.as_ref().and_then(|principal| principal.time_left(now))
     }
 
     /// Whether the login still counts after something was revoked.

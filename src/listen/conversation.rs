@@ -52,6 +52,8 @@ enum Next {
     Cut,
 }
 
+const EXPIRED: Next = Next::Close(CloseCode::Library(4001), "the login has expired");
+
 struct Conversation {
     session: Session,
     dispatch: Dispatch,
@@ -105,6 +107,7 @@ fn config(limits: Limits) -> WebSocketConfig {
 
 impl Conversation {
     async fn run(mut self, mut websocket: WebSocketStream<Half>) {
+        self.timers.expire_in(self.session.time_left(), Instant::now());
         let mut alarm = Box::pin(tokio::time::sleep_until(self.next_alarm()));
         loop {
             let may_read = self.spare.is_some() && self.outbox.has_room();
@@ -168,6 +171,9 @@ impl Conversation {
             Message::Close(_) => return Next::GoOn,
         };
         self.timers.say(now);
+        if self.session.time_left().is_some_and(|left| left.is_zero()) {
+            return EXPIRED;
+        }
         if self.session.principal().is_none() && text.len() > ANONYMOUS_BYTES {
             return Next::Close(CloseCode::Size, "a message before login has at most 8192 bytes");
         }
@@ -215,6 +221,7 @@ impl Conversation {
         if said.name == "auth_clear" {
             self.session.logout();
             self.timers.stop_all();
+            self.timers.expire_in(None, Instant::now());
             return;
         }
         let answer = match said.read_args().and_then(|args| secret(&said.name, &args)) {
@@ -223,6 +230,7 @@ impl Conversation {
         };
         match answer {
             Ok(token) => {
+                self.timers.expire_in(self.session.time_left(), Instant::now());
                 if let Some(place) = &mut self.place {
                     place.known();
                 }
@@ -281,6 +289,7 @@ impl Conversation {
         let mut starts = Vec::new();
         for class in classes {
             let filter = Filter::classes(class.patterns.iter().copied());
+            let subscribed = self.session.is_subscribed(&classic_key(class));
             let mut start = self.session.head();
             if let Some(last) = self.session.newest(&filter).await? {
                 let mut frame = Vec::new();
@@ -288,7 +297,10 @@ impl Conversation {
                 self.say(frame);
                 start.seq = start.seq.max(last.seq.unwrap_or_default());
             }
-            starts.push((*class, filter, start));
+            // One that is live goes on: beginning it anew could repeat what it has delivered.
+            if !subscribed {
+                starts.push((*class, filter, start));
+            }
         }
         self.say(sysadm::answer(said, &classic_answer("subscribe", classes)));
         for (class, filter, start) in starts {
@@ -337,10 +349,11 @@ impl Conversation {
                 }
             }
         }
-        if self.session.still_counts().await {
-            return Next::GoOn;
+        if !self.session.still_counts().await {
+            return EXPIRED;
         }
-        Next::Close(CloseCode::Library(4001), "the login has expired")
+        self.timers.expire_in(self.session.time_left(), now);
+        Next::GoOn
     }
 
     fn beat(&self, sub: &str) {

@@ -13,6 +13,8 @@ const IDLE: Duration = Duration::from_mins(30);
 const PING: Duration = Duration::from_secs(30);
 /// Silence after which a connection counts as half open: two questions without an answer.
 const SILENCE: Duration = Duration::from_secs(75);
+/// The least time between two looks at a login that is about to expire.
+const EXPIRY_MIN: Duration = Duration::from_millis(100);
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) struct Timers {
     /// The last message.
     said: Instant,
     pinged: Instant,
+    /// When the login expires.
+    expiry: Option<Instant>,
     heartbeats: HashMap<String, Heartbeat>,
 }
 
@@ -47,7 +51,8 @@ struct Heartbeat {
 
 impl Timers {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { begun: now, heard: now, said: now, pinged: now, heartbeats: HashMap::new() }
+        let heartbeats = HashMap::new();
+        Self { begun: now, heard: now, said: now, pinged: now, expiry: None, heartbeats }
     }
 
     /// A frame came.
@@ -59,6 +64,12 @@ impl Timers {
     pub(crate) fn say(&mut self, now: Instant) {
         self.heard = now;
         self.said = now;
+    }
+
+    /// The login is good for so long, or for ever.
+    pub(crate) fn expire_in(&mut self, left: Option<Duration>, now: Instant) {
+        // Never at once: the clock that decides may be a little behind the one that wakes us.
+        self.expiry = left.map(|left| now + left.max(EXPIRY_MIN));
     }
 
     /// A subscription wants heartbeats.
@@ -85,7 +96,8 @@ impl Timers {
         if !subscribed {
             next = next.min(self.said + IDLE);
         }
-        self.heartbeats.values().map(|beat| beat.next).fold(next, Instant::min)
+        let beats = self.heartbeats.values().map(|beat| beat.next);
+        beats.chain(self.expiry).fold(next, Instant::min)
     }
 
     /// What is due now.
@@ -148,6 +160,18 @@ mod tests {
         timers.hear(start + seconds(1_799));
         assert_eq!(timers.due(start + seconds(1_800), true, true), Due::Nothing);
         assert_eq!(timers.due(start + seconds(1_800), true, false), Due::Close);
+    }
+
+    #[test]
+    fn a_login_that_expires_is_looked_at_then() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        timers.expire_in(Some(seconds(7)), start);
+        assert_eq!(timers.next(true, true), start + seconds(7));
+        timers.expire_in(Some(Duration::ZERO), start);
+        assert!(timers.next(true, true) > start);
+        timers.expire_in(None, start);
+        assert_eq!(timers.next(true, true), start + seconds(30));
     }
 
     #[test]

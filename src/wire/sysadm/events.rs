@@ -208,8 +208,13 @@ pub fn subscription(args: &Value) -> Result<Wanted, Fault> {
     match args {
         Value::String(class) => Ok(Wanted::Classic(classic_class(class).into_iter().collect())),
         Value::Array(classes) if !classes.is_empty() => {
-            let known = classes.iter().filter_map(Value::as_str).filter_map(classic_class);
-            Ok(Wanted::Classic(known.collect()))
+            let mut known: Vec<&'static Classic> = Vec::new();
+            for class in classes.iter().filter_map(Value::as_str).filter_map(classic_class) {
+                if known.iter().all(|other| other.name != class.name) {
+                    known.push(class);
+                }
+            }
+            Ok(Wanted::Classic(known))
         }
         Value::Object(members) if members.contains_key("sub") => {
             opted_in(args).map(Wanted::OptedIn)
@@ -313,7 +318,7 @@ mod tests {
             }
         };
         assert_eq!(classic(json!("life-preserver")), ["life-preserver"]);
-        let some = json!(["dispatcher", "x", "system_state"]);
+        let some = json!(["dispatcher", "x", "dispatcher", "system_state"]);
         assert_eq!(classic(some), ["dispatcher", "system-state"]);
         assert!(classic(json!("nothing")).is_empty());
         let bad = [json!([]), json!(7), json!(null), json!({}), json!({"sub": ""})];
