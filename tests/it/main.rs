@@ -3,7 +3,9 @@
 //! One binary, a module for each subject. `harness` starts daemons, in this process or as a process
 //! of their own; `http` and `player` are what several subjects talk with.
 
+mod access;
 mod chance;
+mod classic;
 mod crash;
 mod harness;
 mod http;
