@@ -209,7 +209,27 @@ fn member(stat: &str, group: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_to_an_end_and_no_message_is_longer_than_its_bound(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'{'), Just(b'}'), any::<u8>()], 0..400),
+            most in 1usize..40,
+        ) {
+            let mut output = BufReader::with_capacity(3, &bytes[..]);
+            let mut heard = 0;
+            loop {
+                match next(&mut output, most) {
+                    Heard::End => break,
+                    Heard::Message(_) | Heard::Garbage(_) => heard += 1,
+                }
+                prop_assert!(heard <= bytes.len());
+            }
+        }
+    }
 
     #[test]
     fn a_group_member_is_known_by_its_stat_line() {
