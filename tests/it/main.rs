@@ -11,4 +11,5 @@ mod harness;
 mod http;
 mod player;
 mod protocol_page;
+mod slow;
 mod tidy;

@@ -1,0 +1,146 @@
+//! A subscriber that reads when it is told to, and notes what it got and what it was told it lacks.
+
+use std::time::Duration;
+
+use kit::client::{Came, SysAdmClient};
+use protocol::Cursor;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::harness::PATIENCE;
+
+/// The subscriber.
+pub(super) struct Listener {
+    pub(super) client: SysAdmClient,
+    pub(super) overflow: &'static str,
+    /// The numbers of the events, in the order in which they came.
+    pub(super) got: Vec<u64>,
+    /// Their places in the log, in the same order.
+    pub(super) seqs: Vec<u64>,
+    /// How many it was told are missing, in all.
+    pub(super) missed: u64,
+    /// The gaps that said so.
+    pub(super) gaps: Vec<Value>,
+    /// The cursor of the last message.
+    pub(super) cursor: String,
+}
+
+impl Listener {
+    /// Not subscribed yet.
+    pub(super) fn new(client: SysAdmClient, overflow: &'static str) -> Self {
+        Self {
+            client,
+            overflow,
+            got: Vec::new(),
+            seqs: Vec::new(),
+            missed: 0,
+            gaps: Vec::new(),
+            cursor: String::new(),
+        }
+    }
+
+    /// Subscribes under this name, from now on.
+    pub(super) async fn subscribe(&mut self, name: &str) {
+        self.subscribe_as(name, "now").await;
+    }
+
+    /// Subscribes from a cursor on.
+    pub(super) async fn subscribe_from(&mut self, cursor: &Value) {
+        self.subscribe_as("again", cursor.as_str().expect("a cursor")).await;
+    }
+
+    async fn subscribe_as(&mut self, name: &str, from: &str) {
+        let filter = json!({"classes": ["user.slow"]});
+        let wanted = json!({"sub": name, "filter": filter, "from": from,
+                            "overflow": self.overflow, "heartbeat_s": 1});
+        let answer = self.client.subscribe(wanted).await.expect("the subscription is accepted");
+        assert_eq!(answer["gap"], Value::Null);
+        answer["cursor"].as_str().expect("a cursor").clone_into(&mut self.cursor);
+    }
+
+    /// Reads until its cursor has reached this number.
+    pub(super) async fn read_all(&mut self, last: u64) {
+        while self.reached() < last {
+            match self.client.came_within(PATIENCE).await {
+                Some(Came::Message(message)) => self.take(&message),
+                Some(Came::Closed(code, reason)) => panic!("closed: {code} {reason}"),
+                None => panic!("{}: nothing came in {PATIENCE:?}", self.overflow),
+            }
+        }
+    }
+
+    /// Reads until the connection ends; with which code and reason.
+    pub(super) async fn read_to_the_end(&mut self) -> (u16, String) {
+        loop {
+            match self.client.came_within(PATIENCE).await {
+                Some(Came::Message(message)) => self.take(&message),
+                Some(Came::Closed(code, reason)) => return (code, reason),
+                None => panic!("nothing came in {PATIENCE:?}"),
+            }
+        }
+    }
+
+    /// Reads a message now and then, and everything up to `last` as soon as that is known.
+    pub(super) async fn read_slowly(mut self, last: watch::Receiver<u64>) -> Self {
+        while *last.borrow() == 0 {
+            if let Some(Came::Message(message)) =
+                self.client.came_within(Duration::from_millis(20)).await
+            {
+                self.take(&message);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        let last = *last.borrow();
+        self.read_all(last).await;
+        self
+    }
+
+    /// The numbers in order.
+    pub(super) fn sorted(&self) -> Vec<u64> {
+        let mut sorted = self.got.clone();
+        sorted.sort_unstable();
+        sorted
+    }
+
+    /// The numbers of those that came before an earlier one.
+    pub(super) fn overtook(&self) -> Vec<u64> {
+        let mut lowest = u64::MAX;
+        let mut overtook = Vec::new();
+        for (number, seq) in self.got.iter().zip(&self.seqs).rev() {
+            if *seq > lowest {
+                overtook.push(*number);
+            }
+            lowest = lowest.min(*seq);
+        }
+        overtook
+    }
+
+    /// The number of the newest event of this subject.
+    pub(super) fn newest(&self, subject: u64) -> Option<u64> {
+        let all = self.got.iter().zip(&self.seqs);
+        let of_it = all.filter(|(number, _)| *number % super::SUBJECTS == subject);
+        of_it.max_by_key(|(_, seq)| **seq).map(|(number, _)| *number)
+    }
+
+    fn reached(&self) -> u64 {
+        self.cursor.parse::<Cursor>().expect("a cursor").seq
+    }
+
+    fn take(&mut self, message: &Value) {
+        let args = &message["args"];
+        match message["name"].as_str() {
+            Some("event") => {
+                self.got.push(args["data"]["n"].as_u64().expect("a number"));
+                self.seqs.push(args["seq"].as_u64().expect("a place in the log"));
+            }
+            Some("gap") => {
+                self.missed += args["missed"].as_u64().expect("the gap is exact");
+                self.gaps.push(args.clone());
+            }
+            Some("heartbeat") => {}
+            _ => panic!("unexpected: {message}"),
+        }
+        args["cursor"].as_str().expect("a cursor").clone_into(&mut self.cursor);
+    }
+}
