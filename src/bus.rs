@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
-use crate::store::{Bounds, EventLog, Record, StoreError};
+use crate::store::{Bounds, EventLog, Record, StoreError, Submitted};
 
 pub use face::{Face, Wording};
 pub use outlet::{Offer, Outlet};
@@ -153,13 +153,29 @@ impl Bus {
         draft: Draft,
         retain: Retain,
     ) -> Result<Arc<Event>, Fault> {
+        self.submit(source, draft, retain).await?.recorded().await
+    }
+
+    /// The same in two steps: when it returns, nothing that the publisher submits later comes
+    /// before this event; [`Underway::recorded`] waits until it is durable.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn submit(
+        &self,
+        source: &str,
+        draft: Draft,
+        retain: Retain,
+    ) -> Result<Underway, Fault> {
         draft.check().map_err(Fault::bad_request)?;
         match retain {
             Retain::Log => {
-                let record = record(source, draft);
-                self.0.log.append(record).await.map_err(|error| unrecorded(&error))
+                let submitted = self.0.log.submit(record(source, draft)).await;
+                submitted.map(Underway::Submitted).map_err(|error| unrecorded(&error))
             }
-            Retain::Latest | Retain::None => self.0.pass_on(source, draft, retain).await,
+            Retain::Latest | Retain::None => {
+                self.0.pass_on(source, draft, retain).await.map(Underway::There)
+            }
         }
     }
 
@@ -183,6 +199,30 @@ impl Bus {
             Some(place) => CatchUp::begin(Arc::clone(&self.0), member, place, greeting).await?,
         }
         Ok(subscription)
+    }
+}
+
+/// An event that has its place among the others of its publisher and is not durable yet.
+#[derive(Debug)]
+pub enum Underway {
+    /// In the log's queue.
+    Submitted(Submitted),
+    /// Of a class that is not logged: delivered.
+    There(Arc<Event>),
+}
+
+impl Underway {
+    /// The event, once it would survive a crash (or was delivered, when it is not logged).
+    ///
+    /// # Errors
+    /// `unavailable` when it cannot be recorded.
+    pub async fn recorded(self) -> Result<Arc<Event>, Fault> {
+        match self {
+            Self::Submitted(submitted) => {
+                submitted.recorded().await.map_err(|error| unrecorded(&error))
+            }
+            Self::There(event) => Ok(event),
+        }
     }
 }
 

@@ -148,7 +148,7 @@ impl Dispatch {
         let lower = request.namespace.to_ascii_lowercase();
         let name = request.name.to_ascii_lowercase();
         let request = Request { namespace: lower, name, args: request.args.clone() };
-        self.0.host.call(&caller, &request).await.map(Json::from)
+        self.0.host.call(&caller, &request).await
     }
 
     fn no_method(&self, method: &str, request: &Request) -> Fault {

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use protocol::manifest::{ClassDeclaration, Kind, Method};
-use protocol::{Fault, FaultKind, Request, Role};
+use protocol::{Fault, FaultKind, Json, Request, Role};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -164,14 +164,14 @@ impl Host {
         Self { context, table, errands }
     }
 
-    /// Asks the plugin that declares the method and waits for its answer, until the method's
-    /// deadline. Whoever drops the future gives up; the plugin is told.
+    /// Asks the plugin that declares the method and waits for its answer, which is passed on as
+    /// the plugin wrote it, until the method's deadline. Whoever drops the future gives up; the plugin is told.
     ///
     /// # Errors
     /// The plugin's own fault; `not-found`; `unavailable` when the plugin is down (at once) or
     /// ends while it works; `too-many` when its places are taken; `too-large` for arguments beyond
     /// its line; `timeout`.
-    pub async fn call(&self, caller: &Caller, request: &Request) -> Result<Value, Fault> {
+    pub async fn call(&self, caller: &Caller, request: &Request) -> Result<Json, Fault> {
         let table = self.current();
         let method = request.method();
         let Some((entry, route)) = table.route(&method, request.action()) else {

@@ -6,30 +6,30 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Spawns tasks and knows when the last one is gone. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Tasks {
-    stop: watch::Sender<bool>,
-    /// Nothing is ever sent: a task holds a sender while it lives, and dropping it says "I am gone".
-    alive: mpsc::Sender<()>,
+    stop: CancellationToken,
+    alive: TaskTracker,
 }
 
 /// The other end: waits until every task is gone. There is one per daemon.
 #[derive(Debug)]
-pub struct Gone(mpsc::Receiver<()>);
+pub struct Gone(TaskTracker);
 
 /// Tells a task that the daemon stops. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<bool>);
+pub struct Stop(CancellationToken);
 
 impl Tasks {
     /// No tasks yet.
     pub fn new() -> (Self, Gone) {
-        let (alive, gone) = mpsc::channel(1);
-        (Self { stop: watch::Sender::new(false), alive }, Gone(gone))
+        let alive = TaskTracker::new();
+        (Self { stop: CancellationToken::new(), alive: alive.clone() }, Gone(alive))
     }
 
     /// Runs a task that shutdown waits for.
@@ -38,45 +38,38 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let alive = self.alive.clone();
         #[expect(clippy::disallowed_methods, reason = "this is the place the rule points to")]
-        tokio::spawn(async move {
-            let output = task.await;
-            drop(alive);
-            output
-        })
+        self.alive.spawn(task)
     }
 
     /// A signal for one task to watch.
     pub fn stop_signal(&self) -> Stop {
-        Stop(self.stop.subscribe())
+        Stop(self.stop.clone())
     }
 
     /// Asks every task to stop.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        self.stop.cancel();
     }
 }
 
 impl Gone {
     /// Waits until every task is gone, at most `grace`; says whether they are.
-    ///
-    /// Give up your own [`Tasks`] first: it counts as alive.
-    pub async fn wait(mut self, grace: Duration) -> bool {
-        tokio::time::timeout(grace, self.0.recv()).await.is_ok()
+    pub async fn wait(self, grace: Duration) -> bool {
+        self.0.close();
+        tokio::time::timeout(grace, self.0.wait()).await.is_ok()
     }
 }
 
 impl Stop {
     /// Returns when the daemon stops.
-    pub async fn wait(&mut self) {
-        // An error means that nobody can stop us any more, which is a stop as well.
-        self.0.wait_for(|stopped| *stopped).await.ok();
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
     }
 
     /// Whether the daemon stops.
     pub fn is_set(&self) -> bool {
-        *self.0.borrow()
+        self.0.is_cancelled()
     }
 }
 
@@ -87,13 +80,12 @@ mod tests {
     #[tokio::test]
     async fn shutdown_waits_for_every_task() {
         let (tasks, gone) = Tasks::new();
-        let mut stop = tasks.stop_signal();
+        let stop = tasks.stop_signal();
         let task = tasks.spawn(async move {
             stop.wait().await;
             tokio::task::yield_now().await;
         });
         tasks.stop();
-        drop(tasks);
         assert!(gone.wait(Duration::from_secs(5)).await);
         assert!(task.is_finished());
     }
@@ -103,7 +95,6 @@ mod tests {
         let (tasks, gone) = Tasks::new();
         let stuck = tasks.spawn(std::future::pending::<()>());
         tasks.stop();
-        drop(tasks);
         assert!(!gone.wait(Duration::from_millis(20)).await);
         stuck.abort();
     }

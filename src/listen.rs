@@ -59,7 +59,7 @@ impl Listen {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let listen = self.clone();
-        let mut stop = self.tasks.stop_signal();
+        let stop = self.tasks.stop_signal();
         self.tasks.spawn(async move {
             tokio::select! {
                 () = stop.wait() => {}
@@ -77,7 +77,7 @@ impl Listen {
     pub fn unix(&self, path: &Path) -> io::Result<()> {
         let listener = bind_unix(path)?;
         let listen = self.clone();
-        let mut stop = self.tasks.stop_signal();
+        let stop = self.tasks.stop_signal();
         let path = path.to_path_buf();
         self.tasks.spawn(async move {
             tokio::select! {
@@ -149,7 +149,7 @@ impl Listen {
     }
 
     async fn serve(&self, stream: Stream, principal: Option<Principal>, place: Place) {
-        let mut stop = self.tasks.stop_signal();
+        let stop = self.tasks.stop_signal();
         let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
         tokio::select! {
             () = stop.wait() => {}

@@ -93,7 +93,7 @@ impl CatchUp {
 
     fn spawn(self) {
         let tasks = self.shared.tasks.clone();
-        let mut stop = tasks.stop_signal();
+        let stop = tasks.stop_signal();
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.wait() => {}

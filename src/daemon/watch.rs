@@ -24,7 +24,7 @@ pub(super) fn plugins(dir: &Path, host: Host, tasks: &Tasks) {
             return;
         }
     };
-    let mut stop = tasks.stop_signal();
+    let stop = tasks.stop_signal();
     tasks.spawn(async move {
         tokio::select! {
             () = stop.wait() => {}

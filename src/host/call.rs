@@ -2,7 +2,6 @@
 
 use protocol::link::{Call, CallContext};
 use protocol::{Fault, FaultKind, Json, Request};
-use serde_json::Value;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -26,7 +25,7 @@ pub(crate) async fn ask(
     route: &Route,
     caller: &Caller,
     request: &Request,
-) -> Result<Value, Fault> {
+) -> Result<Json, Fault> {
     let deadline = Instant::now() + route.timeout;
     let mut face = entry.face.clone();
     let mut params = parameters(&face, route, caller, request)?;
@@ -39,7 +38,7 @@ pub(crate) async fn ask(
         match link.send(Ask { request_id, params, reply }) {
             Ok(()) => {
                 let answer = timeout_at(deadline, answer).await.map_err(|_| too_late(route))?;
-                return read(&answer.unwrap_or_else(|_| Err(gone(&route.plugin)))?, route);
+                return answer.unwrap_or_else(|_| Err(gone(&route.plugin)));
             }
             Err(TrySendError::Full(_)) => return Err(busy(&face)),
             Err(TrySendError::Closed(ask)) => {
@@ -85,13 +84,6 @@ fn parameters(
         return Err(Fault::new(FaultKind::TooLarge, sentence));
     }
     Ok(params)
-}
-
-fn read(answer: &Json, route: &Route) -> Result<Value, Fault> {
-    answer.read().map_err(|error| {
-        tracing::error!(plugin = route.plugin, %error, "its answer cannot be read");
-        Fault::internal()
-    })
 }
 
 fn busy(face: &watch::Receiver<Face>) -> Fault {

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use jsonrpsee_types::Id;
 use protocol::link::{Credit, Frame, Progress, Published, method};
 use protocol::manifest::{ClassDeclaration, Retain};
-use protocol::{Class, Draft, Event, Fault, FaultKind, Json, Manifest, Priority};
+use protocol::{Class, Draft, Event, Fault, Json, Manifest, Priority};
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -17,15 +17,12 @@ use super::bucket::Bucket;
 use super::status::Counters;
 use super::voice::Voice;
 use crate::bus::Bus;
-use crate::store::{Record, StoreError, Submitted};
 
 /// Events of one plugin that are being recorded at once. One batch of the log's writer takes so
 /// many anyway; more would only move the queue from the pipe into memory.
 const APPENDS_MAX: usize = 256;
 /// The same in bytes: one plugin's large events must not fill the memory.
 const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Milliseconds after which the log may take events again.
-const UNRECORDED_RETRY_MS: u64 = 1_000;
 /// The class of a call's progress.
 pub(crate) const PROGRESS_CLASS: &str = "call.progress";
 
@@ -204,12 +201,8 @@ impl Publisher {
         let (bus, source) = (self.bus.clone(), Arc::clone(&self.source));
         let mut entering: Entering = Box::pin(async move {
             let told = move |outcome| Recorded { outcome, id, bytes, costs_credit };
-            let entered = enter(&bus, &source, draft, retain).await;
-            Entered(match entered {
-                Ok(OnItsWay::Submitted(submitted)) => Box::pin(async move {
-                    told(submitted.recorded().await.map_err(|error| unrecorded(&error)))
-                }),
-                Ok(OnItsWay::There(event)) => Box::pin(ready(told(Ok(event)))),
+            Entered(match bus.submit(&source, draft, retain).await {
+                Ok(underway) => Box::pin(async move { told(underway.recorded().await) }),
                 Err(fault) => Box::pin(ready(told(Err(fault)))),
             })
         });
@@ -238,36 +231,6 @@ impl Publisher {
         let credit = Credit { n: std::mem::take(&mut self.credit) };
         Json::of(&credit).ok().map(|params| Frame::notification(method::CREDIT, params))
     }
-}
-
-enum OnItsWay {
-    Submitted(Submitted),
-    There(Arc<Event>),
-}
-
-/// Puts an event into the log's queue, so that the next one cannot come before it; what is not
-/// logged is passed on at once.
-async fn enter(bus: &Bus, source: &str, draft: Draft, retain: Retain) -> Result<OnItsWay, Fault> {
-    if retain != Retain::Log {
-        return bus.publish(source, draft, retain).await.map(OnItsWay::There);
-    }
-    let record = Record {
-        source: source.to_owned(),
-        class: draft.class,
-        subject: draft.subject,
-        priority: draft.priority.unwrap_or_default(),
-        message: draft.message,
-        data: draft.data,
-    };
-    let submitted = bus.log().submit(record).await;
-    submitted.map(OnItsWay::Submitted).map_err(|error| unrecorded(&error))
-}
-
-fn unrecorded(error: &StoreError) -> Fault {
-    tracing::error!(%error, "a plugin's event could not be recorded");
-    Fault::new(FaultKind::Unavailable, "the event could not be recorded")
-        .with_hint("the cause is in the daemon's log; the same event can be published again")
-        .with_retry_after_ms(UNRECORDED_RETRY_MS)
 }
 
 async fn entered(entering: &mut Option<Entering>) -> Entered {

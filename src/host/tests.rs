@@ -82,7 +82,8 @@ impl Yard {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let request_id = format!("r{}", NUMBER.fetch_add(1, Ordering::SeqCst));
         let caller = Caller { request_id, actor: "local:test".to_owned(), role: Role::Operator };
-        self.host.call(&caller, &Request::new("kit", name, args)).await
+        let answer = self.host.call(&caller, &Request::new("kit", name, args)).await?;
+        Ok(answer.read().unwrap())
     }
 
     /// Every recorded event of this class, oldest first.

@@ -1,14 +1,17 @@
 //! One websocket connection that speaks `SysAdm`: reads requests, has them answered, keeps time.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use protocol::{Cursor, Fault, Filter, Json, Overflow, Request, Start};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -27,6 +30,9 @@ use crate::wire::sysadm::{self, Classic, OptedIn, Said, Wanted};
 
 /// Bytes of one message before login: a login has a few hundred.
 const ANONYMOUS_BYTES: usize = 8 * 1024;
+/// Bytes that are read from a stranger before a whole message is there: one of the largest, its
+/// header, and what was read behind the one before.
+const ANONYMOUS_READ: usize = ANONYMOUS_BYTES + READ_BYTES + 64;
 /// Read at once from the socket. The default of 128 KiB would be memory for each idle client.
 const READ_BYTES: usize = 2 * 1024;
 /// Control frames that may wait inside tungstenite.
@@ -52,9 +58,14 @@ enum Next {
     Cut,
 }
 
+const ANONYMOUS_TOO_LARGE: Next =
+    Next::Close(CloseCode::Size, "a message before login has at most 8192 bytes");
 const EXPIRED: Next = Next::Close(CloseCode::Library(4001), "the login has expired");
 
 struct Conversation {
+    websocket: WebSocketStream<Half>,
+    /// Rings when something is due.
+    alarm: Pin<Box<Sleep>>,
     session: Session,
     dispatch: Dispatch,
     tasks: Tasks,
@@ -68,8 +79,9 @@ struct Conversation {
     stop: Stop,
 }
 
-/// Holds the conversation until one side ends it. `read` came in with the upgrade.
-pub(super) async fn hold(
+/// Begins a conversation, which a task of its own holds until one side ends it. `read` came in
+/// with the upgrade.
+pub(super) async fn begin(
     stream: Stream,
     read: Vec<u8>,
     dispatch: Dispatch,
@@ -81,19 +93,22 @@ pub(super) async fn hold(
     let half = outbox.half();
     let websocket =
         WebSocketStream::from_partially_read(half, read, Role::Server, Some(config(limits))).await;
-    let conversation = Conversation {
+    let now = Instant::now();
+    let conversation = Box::new(Conversation {
+        websocket,
+        alarm: Box::pin(sleep_until(now)),
         session: Session::new(dispatch.clone(), principal),
         revocations: dispatch.access().revocations(),
         dispatch,
         stop: tasks.stop_signal(),
-        tasks,
+        tasks: tasks.clone(),
         outbox,
         place,
-        timers: Timers::new(Instant::now()),
+        timers: Timers::new(now),
         calls: Arc::new(Semaphore::new(limits.calls_in_flight)),
         spare: None,
-    };
-    conversation.run(websocket).await;
+    });
+    tasks.spawn(conversation.run());
 }
 
 fn config(limits: Limits) -> WebSocketConfig {
@@ -106,36 +121,50 @@ fn config(limits: Limits) -> WebSocketConfig {
 }
 
 impl Conversation {
-    async fn run(mut self, mut websocket: WebSocketStream<Half>) {
+    /// What happens rarely is boxed: it would otherwise be memory of every idle client.
+    async fn run(mut self: Box<Self>) {
         self.timers.expire_in(self.session.time_left(), Instant::now());
-        let mut alarm = Box::pin(tokio::time::sleep_until(self.next_alarm()));
+        self.allow();
         loop {
-            let may_read = self.spare.is_some() && self.outbox.has_room();
-            let wake = tokio::select! {
-                biased;
-                heard = websocket.next(), if may_read => Wake::Heard(heard),
-                driven = poll_fn(|cx| self.outbox.poll_drive(cx)) => Wake::Driven(driven),
-                Ok(permit) = Arc::clone(&self.calls).acquire_owned(), if self.spare.is_none() => {
-                    Wake::Spare(permit)
-                }
-                () = alarm.as_mut() => Wake::Time,
-                Ok(()) = self.revocations.changed() => Wake::Revoked,
-                () = self.stop.wait() => Wake::Stop,
-            };
+            let wake = self.wake().await;
             let is_time = matches!(wake, Wake::Time);
-            match self.handle(wake, &mut websocket).await {
+            let next = match wake {
+                Wake::Heard(Some(Ok(message))) => {
+                    let next = self.hear(message).await;
+                    self.allow();
+                    next
+                }
+                other => Box::pin(self.handle(other)).await,
+            };
+            match next {
                 Next::GoOn => {}
-                Next::Close(code, reason) => return self.close(websocket, code, reason).await,
+                Next::Close(code, reason) => return Box::pin(self.close(code, reason)).await,
                 Next::Cut => return,
             }
             let next = self.next_alarm();
-            if is_time || next < alarm.deadline() {
-                alarm.as_mut().reset(next);
+            if is_time || next < self.alarm.deadline() {
+                self.alarm.as_mut().reset(next);
             }
         }
     }
 
-    async fn handle(&mut self, wake: Wake, websocket: &mut WebSocketStream<Half>) -> Next {
+    async fn wake(&mut self) -> Wake {
+        let may_read = self.spare.is_some() && self.outbox.has_room();
+        let Self { websocket, outbox, calls, alarm, revocations, stop, spare, .. } = self;
+        tokio::select! {
+            biased;
+            heard = websocket.next(), if may_read => Wake::Heard(heard),
+            driven = poll_fn(|cx| outbox.poll_drive(cx)) => Wake::Driven(driven),
+            Ok(permit) = Arc::clone(calls).acquire_owned(), if spare.is_none() => {
+                Wake::Spare(permit)
+            }
+            () = alarm.as_mut() => Wake::Time,
+            Ok(()) = revocations.changed() => Wake::Revoked,
+            () = stop.wait() => Wake::Stop,
+        }
+    }
+
+    async fn handle(&mut self, wake: Wake) -> Next {
         match wake {
             Wake::Heard(Some(Ok(message))) => self.hear(message).await,
             Wake::Heard(Some(Err(error))) => close_for(&error),
@@ -148,7 +177,7 @@ impl Conversation {
                 self.spare = Some(permit);
                 Next::GoOn
             }
-            Wake::Time => self.keep_time(websocket).await,
+            Wake::Time => self.keep_time().await,
             Wake::Revoked if self.session.still_counts().await => Next::GoOn,
             Wake::Revoked => Next::Close(CloseCode::Library(4001), "the login was revoked"),
             Wake::Stop => Next::Close(CloseCode::Away, "stopping; retry_after_ms=1000"),
@@ -175,24 +204,27 @@ impl Conversation {
             return EXPIRED;
         }
         if self.session.principal().is_none() && text.len() > ANONYMOUS_BYTES {
-            return Next::Close(CloseCode::Size, "a message before login has at most 8192 bytes");
+            return ANONYMOUS_TOO_LARGE;
         }
         match sysadm::decode(&text) {
-            Ok(said) => self.answer(said).await,
+            Ok(said) if said.is("rpc", "identify") => {
+                self.say(sysadm::answer(&said, &self.dispatch.identify()));
+            }
+            Ok(said) if is_in_order(&said) => {
+                Box::pin(self.answer(said)).await;
+            }
+            Ok(said) => self.call(&said),
             Err(garbled) => self.say(sysadm::refusal(&garbled.id, &garbled.fault)),
         }
         Next::GoOn
     }
 
+    /// Answers what changes the connection itself, before anything behind it is looked at.
     async fn answer(&mut self, said: Said<'_>) {
-        if said.is("rpc", "identify") {
-            self.say(sysadm::answer(&said, &self.dispatch.identify()));
-        } else if said.namespace.eq_ignore_ascii_case("rpc") && said.name.starts_with("auth") {
+        if said.name.starts_with("auth") {
             self.authenticate(&said).await;
-        } else if said.is("events", "subscribe") || said.is("events", "unsubscribe") {
-            self.subscription(&said).await;
         } else {
-            self.call(&said);
+            self.subscription(&said).await;
         }
     }
 
@@ -332,7 +364,7 @@ impl Conversation {
         Subscribe { filter, start, overflow, face, outlet }
     }
 
-    async fn keep_time(&mut self, websocket: &mut WebSocketStream<Half>) -> Next {
+    async fn keep_time(&mut self) -> Next {
         let now = Instant::now();
         for sub in self.timers.heartbeats(now) {
             self.beat(&sub);
@@ -344,7 +376,7 @@ impl Conversation {
             Due::Cut => return Next::Cut,
             Due::Ping => {
                 use futures_util::SinkExt as _;
-                if websocket.send(Message::Ping(bytes::Bytes::new())).await.is_err() {
+                if self.websocket.send(Message::Ping(bytes::Bytes::new())).await.is_err() {
                     return Next::Cut;
                 }
             }
@@ -368,26 +400,26 @@ impl Conversation {
         self.outbox.answer_later(frame);
     }
 
+    /// How much may be read until the next frame is whole.
+    fn allow(&self) {
+        let anonymous = self.session.principal().is_none();
+        self.outbox.allow(anonymous.then_some(ANONYMOUS_READ));
+    }
+
     fn next_alarm(&self) -> Instant {
         let logged_in = self.session.principal().is_some();
         self.timers.next(logged_in, self.session.subscription_count() > 0)
     }
 
-    async fn close(
-        self,
-        mut websocket: WebSocketStream<Half>,
-        code: CloseCode,
-        reason: &'static str,
-    ) {
+    async fn close(mut self: Box<Self>, code: CloseCode, reason: &'static str) {
         // Whoever is being closed, perhaps because a login was revoked, gets nothing more.
         self.outbox.close();
+        self.outbox.allow(None);
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         let closing = async {
-            if websocket.close(Some(frame)).await.is_ok() {
+            if self.websocket.close(Some(frame)).await.is_ok() {
                 poll_fn(|cx| self.outbox.poll_written(cx)).await;
-                // Read on until the client has answered: dropping unread bytes would reset the
-                // connection and take the close frame with it.
-                while let Some(Ok(_)) = websocket.next().await {}
+                read_until_closed(&mut self.websocket).await;
             }
         };
         if tokio::time::timeout(CLOSING, closing).await.is_err() {
@@ -396,12 +428,32 @@ impl Conversation {
     }
 }
 
+/// Reads on until the client has answered the close or is gone: dropping unread bytes would reset
+/// the connection and take the close frame with it.
+async fn read_until_closed(websocket: &mut WebSocketStream<Half>) {
+    while let Some(Ok(message)) = websocket.next().await {
+        if message.is_close() {
+            return;
+        }
+    }
+    // After an error, such as a message that is too large, tungstenite reads no more.
+    let mut unread = [0; READ_BYTES];
+    while let Ok(1..) = websocket.get_mut().read(&mut unread).await {}
+}
+
+/// Whether a request changes the connection it came on.
+fn is_in_order(said: &Said<'_>) -> bool {
+    let is_login = said.namespace.eq_ignore_ascii_case("rpc") && said.name.starts_with("auth");
+    is_login || said.is("events", "subscribe") || said.is("events", "unsubscribe")
+}
+
 /// The close that a websocket error calls for.
 fn close_for(error: &Error) -> Next {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => {
             Next::Close(CloseCode::Size, "a message has at most 1048576 bytes")
         }
+        Error::Io(error) if error.kind() == ErrorKind::FileTooLarge => ANONYMOUS_TOO_LARGE,
         Error::Utf8(_) => Next::Close(CloseCode::Invalid, "not UTF-8"),
         Error::Protocol(_) => Next::Close(CloseCode::Protocol, "not a websocket frame"),
         _ => Next::Cut,

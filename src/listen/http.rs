@@ -120,7 +120,7 @@ impl Connection {
                 Ok(Ok(parts)) => {
                     let stream = parts.io.into_inner();
                     let read = parts.read_buf.to_vec();
-                    conversation::hold(stream, read, dispatch, tasks, (principal, place)).await;
+                    conversation::begin(stream, read, dispatch, tasks, (principal, place)).await;
                 }
                 Ok(Err(_)) => tracing::error!("an upgraded connection had an unknown type"),
                 Err(error) => tracing::debug!(%error, "a websocket upgrade failed"),

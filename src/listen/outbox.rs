@@ -38,6 +38,8 @@ struct State {
     /// The stream may hold encrypted bytes that were not written yet.
     unflushed: bool,
     end: Option<End>,
+    /// Bytes that may still be read before [`Outbox::allow`] is called again; `None`: any number.
+    allowance: Option<usize>,
     /// The connection's task, to be woken when there is something only it can do.
     owner: Option<Waker>,
     /// Subscriptions that wait for room.
@@ -64,6 +66,7 @@ impl Outbox {
             waiting: 0,
             unflushed: false,
             end: None,
+            allowance: None,
             owner: None,
             for_room: Vec::new(),
         };
@@ -73,6 +76,12 @@ impl Outbox {
     /// The end that tungstenite reads from and writes its control frames to.
     pub(crate) fn half(self: &Arc<Self>) -> Half {
         Half(Arc::clone(self))
+    }
+
+    /// Lets so many more bytes be read, or any number. Beyond it reading fails with
+    /// [`io::ErrorKind::FileTooLarge`]: what a stranger sends is not even collected.
+    pub(crate) fn allow(&self, bytes: Option<usize>) {
+        self.state().allowance = bytes;
     }
 
     /// Takes an answer, whatever waits already; calls in flight are bounded elsewhere.
@@ -276,7 +285,17 @@ impl AsyncRead for Half {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.state().stream).poll_read(cx, buf)
+        let mut state = self.0.state();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut state.stream).poll_read(cx, buf);
+        let read = buf.filled().len() - before;
+        if let Some(left) = state.allowance {
+            let Some(less) = left.checked_sub(read) else {
+                return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
+            };
+            state.allowance = Some(less);
+        }
+        polled
     }
 }
 
