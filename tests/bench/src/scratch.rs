@@ -1,7 +1,7 @@
 //! The folder of a run, removed at its end however it ends, and the children of a run, ended with it.
 
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -46,10 +46,15 @@ impl Scratch {
         Ok(dir)
     }
 
-    /// Ends `child` too when the run is interrupted.
-    pub(crate) fn adopt(&self, child: &Child) -> Res<()> {
+    /// Starts a child with the signals of a shell's child, and ends it too when the run is interrupted.
+    pub(crate) fn spawn(&self, command: &mut Command) -> Res<Child> {
+        // A child inherits what is blocked here, and would then never hear that it shall stop.
+        signals().thread_unblock()?;
+        let child = command.spawn();
+        signals().thread_block()?;
+        let child = child?;
         self.children().push(i32::try_from(child.id())?);
-        Ok(())
+        Ok(child)
     }
 
     /// The child has ended and its number may be somebody else's soon.
@@ -61,11 +66,9 @@ impl Scratch {
         self.0.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocked here, taken by a thread: `Command` gives its children a clean mask.
+    /// Blocked here, taken by a thread.
     fn watch_signals(&self) -> Res<()> {
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGINT);
-        set.add(Signal::SIGTERM);
+        let set = signals();
         set.thread_block()?;
         let mine = self.clone();
         std::thread::spawn(move || {
@@ -79,6 +82,14 @@ impl Scratch {
         });
         Ok(())
     }
+}
+
+/// What ends a run before its time.
+fn signals() -> SigSet {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGINT);
+    set.add(Signal::SIGTERM);
+    set
 }
 
 /// Removes the folder when the measuring ends, well or not.

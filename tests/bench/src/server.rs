@@ -4,6 +4,7 @@
 
 mod launch;
 
+use std::cell::RefCell;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -89,6 +90,16 @@ pub(crate) struct Lab {
     pub(crate) sysadmd: Option<PathBuf>,
     /// nats-server, when it is installed.
     pub(crate) nats: Option<PathBuf>,
+    /// What went wrong so far.
+    pub(crate) failures: RefCell<Vec<String>>,
+}
+
+impl Lab {
+    /// Notes a failure for the end of the run.
+    pub(crate) fn failed(&self, what: String) {
+        eprintln!("{what}");
+        self.failures.borrow_mut().push(what);
+    }
 }
 
 /// A running server; ended when dropped.

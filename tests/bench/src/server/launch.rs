@@ -52,8 +52,7 @@ impl Lab {
         let out = File::create(&log)?;
         command.stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(out);
         let begin = Instant::now();
-        let child = self.cores.as_server(|| Ok(command.spawn()?))?;
-        self.scratch.adopt(&child)?;
+        let child = self.cores.as_server(|| self.scratch.spawn(&mut command))?;
         let mut server = Server {
             kind,
             ready: Duration::ZERO,
@@ -125,9 +124,10 @@ impl Lab {
         } else {
             String::new()
         };
-        // A ping in the middle of a run would be answered late by a client that counts messages only.
+        // A ping in the middle of a run would be answered late by a client that counts messages only; and a replay
+        // must not end because the client was busy for a moment.
         Ok(format!(
-            "listen: \"{own}\"\nping_interval: \"10m\"\nwebsocket {{\n {websocket}\n}}\n{stream}"
+            "listen: \"{own}\"\nping_interval: \"10m\"\nmax_pending: 1GB\nwebsocket {{\n {websocket}\n}}\n{stream}"
         ))
     }
 

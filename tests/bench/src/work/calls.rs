@@ -55,10 +55,10 @@ pub(crate) struct Called {
 /// Makes calls for a tenth of the span to warm up, then for the span.
 pub(crate) fn run(server: &Server, target: &Target, request: Request, load: Load) -> Res<Called> {
     let mut desk = Desk::open(target, request, load)?;
-    desk.pass(Until::Elapsed(load.span / 10)).map_err(|e| desk.explain(server, &*e))?;
+    desk.pass(Until::Elapsed(load.span / 10)).map_err(|e| desk.explain(&*e))?;
     let (cpu, children, begin) = (server.cpu()?, server.children_cpu()?, Instant::now());
     let (calls, mut delays) =
-        desk.pass(Until::Elapsed(load.span)).map_err(|e| desk.explain(server, &*e))?;
+        desk.pass(Until::Elapsed(load.span)).map_err(|e| desk.explain(&*e))?;
     let elapsed = begin.elapsed().as_secs_f64();
     let calls = float(calls);
     Ok(Called {
@@ -70,10 +70,10 @@ pub(crate) fn run(server: &Server, target: &Target, request: Request, load: Load
 }
 
 /// Makes at least `calls` calls. Returns how many.
-pub(crate) fn repeat(server: &Server, target: &Target, request: Request, calls: u64) -> Res<u64> {
+pub(crate) fn repeat(target: &Target, request: Request, calls: u64) -> Res<u64> {
     let load = Load { connections: 16, depth: 16, span: Duration::ZERO };
     let mut desk = Desk::open(target, request, load)?;
-    let (made, _) = desk.pass(Until::Calls(calls)).map_err(|e| desk.explain(server, &*e))?;
+    let (made, _) = desk.pass(Until::Calls(calls)).map_err(|e| desk.explain(&*e))?;
     Ok(made)
 }
 
@@ -138,12 +138,11 @@ impl Desk {
 
     fn explain(
         &self,
-        server: &Server,
         error: &(dyn std::error::Error + Send + Sync),
     ) -> Box<dyn std::error::Error + Send + Sync> {
         let stray = self.lines.iter().find_map(|line| line.reader.stray());
         let stray = stray.map_or_else(String::new, |s| format!("; a caller got: {s}"));
-        format!("{}: {error}{stray}", server.kind.name()).into()
+        format!("{error}{stray}").into()
     }
 }
 

@@ -35,25 +35,32 @@ impl<T> Results<T> {
     }
 }
 
-/// Starts every competitor, then lets them take turns for `runs` rounds.
+/// Starts every competitor, then lets them take turns for `runs` rounds. One that fails is out, and the run's footer
+/// says why; the others go on.
 pub(crate) fn contest<T>(
     lab: &Lab,
     title: &str,
     (runs, entries): (u32, &[Entry]),
     mut work: impl FnMut(&Server, Class) -> Res<T>,
-) -> Res<Results<T>> {
+) -> Results<T> {
     let mut there = Vec::new();
     for entry in entries {
         let dir = format!("{:?}-{:?}", entry.kind, entry.class);
-        if let Some(server) = lab.start(entry.kind, &dir)? {
-            there.push((*entry, server, Vec::new()));
+        match lab.start(entry.kind, &dir) {
+            Ok(Some(server)) => there.push((*entry, server, Vec::new())),
+            Ok(None) => {}
+            Err(error) => lab.failed(format!("{title}: {error}")),
         }
     }
     for run in 1..=runs {
-        for (entry, server, told) in &mut there {
+        there.retain_mut(|(entry, server, told)| {
             eprintln!("{title}: run {run} of {runs}, {}", server.kind.name());
-            told.push(work(server, entry.class)?);
-        }
+            match work(server, entry.class) {
+                Ok(outcome) => told.push(outcome),
+                Err(error) => lab.failed(format!("{title}: {}: {error}", server.kind.name())),
+            }
+            told.len() == usize::try_from(run).unwrap_or(usize::MAX)
+        });
     }
-    Ok(Results(there.into_iter().map(|(entry, _, told)| (entry, told)).collect()))
+    Results(there.into_iter().map(|(entry, _, told)| (entry, told)).collect())
 }

@@ -50,9 +50,9 @@ pub(crate) fn run(
 ) -> Res<Spread> {
     let mut arena = Arena::open(target, subscribers, class)?;
     let warm = Load { messages: (load.messages / 10).max(2), ..load };
-    arena.pass(warm).map_err(|e| arena.explain(server, &*e))?;
+    arena.pass(warm).map_err(|e| arena.explain(&*e))?;
     let (cpu, bytes, begin) = (server.cpu()?, arena.bytes(), Instant::now());
-    let mut flight = arena.pass(load).map_err(|e| arena.explain(server, &*e))?;
+    let mut flight = arena.pass(load).map_err(|e| arena.explain(&*e))?;
     let elapsed = begin.elapsed().as_secs_f64();
     let deliveries = f64::from(load.messages) * float(count(subscribers));
     Ok(Spread {
@@ -153,12 +153,11 @@ impl Arena {
     /// A failed run, with the first message nobody asked for.
     fn explain(
         &self,
-        server: &Server,
         error: &(dyn std::error::Error + Send + Sync),
     ) -> Box<dyn std::error::Error + Send + Sync> {
         let stray = self.subscribers.iter().find_map(|(_, reader)| reader.stray());
         let stray = stray.map_or_else(String::new, |s| format!("; a subscriber got: {s}"));
-        format!("{}: {error}{stray}", server.kind.name()).into()
+        format!("{error}{stray}").into()
     }
 }
 

@@ -19,16 +19,16 @@ const NATS: Entry = anchor(Kind::Nats);
 const NATS_TLS: Entry = anchor(Kind::NatsTls);
 
 /// P5, plain and over TLS. One run each, on fresh processes: memory that was freed is not memory that was given back.
-pub(crate) fn rows(lab: &Lab, sizes: &Sizes) -> Res<Vec<Row>> {
+pub(crate) fn rows(lab: &Lab, sizes: &Sizes) -> Vec<Row> {
     let run = |title: &str, entries: &[Entry], tls: bool, n: usize| {
         contest(lab, title, (1, entries), |server, _| run(server, &server.target(tls)?, n))
     };
-    let plain = run("P5 idle", &[OURS, RAW, TUNG, NATS], false, sizes.idle)?;
-    let secret = run("P5 idle over TLS", &[OURS, RAW, NATS_TLS], true, sizes.idle_tls)?;
+    let plain = run("P5 idle", &[OURS, RAW, TUNG, NATS], false, sizes.idle);
+    let secret = run("P5 idle over TLS", &[OURS, RAW, NATS_TLS], true, sizes.idle_tls);
     let plain = |e| plain.of(e, |kb| *kb);
     let secret = |e| secret.of(e, |kb| *kb);
     let work = |n: usize, how: &str| format!("memory of an idle subscriber, {n} of them, {how}");
-    Ok(vec![
+    vec![
         Row::new("P5", work(sizes.idle, "plain"), "kB", plain(OURS))
             .goal(Goal::AtMost(8.0))
             .against("raw", plain(RAW), Goal::Context)
@@ -38,7 +38,7 @@ pub(crate) fn rows(lab: &Lab, sizes: &Sizes) -> Res<Vec<Row>> {
             .goal(Goal::AtMost(20.0))
             .against("raw", secret(RAW), Goal::Context)
             .against("nats", secret(NATS_TLS), Goal::Context),
-    ])
+    ]
 }
 
 /// Kilobytes of the server's resident memory for each of `connections` idle subscribers.

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::calls::{self, Request};
 use crate::Res;
 use crate::client::Target;
 use crate::client::dialect::{Class, nats_publish, subscribe};
@@ -13,11 +12,6 @@ use crate::stats::float;
 
 /// Where `JetStream` delivers.
 const INBOX: &str = "replay";
-
-/// Fills the log with at least `events`. Returns how many there are now.
-pub(crate) fn fill(server: &Server, target: &Target, request: Request, events: u32) -> Res<u64> {
-    calls::repeat(server, target, request, u64::from(events))
-}
 
 /// Asks for everything from the oldest on. Returns events a second, from the request to the last of `events`.
 pub(crate) fn run(server: &Server, target: &Target, events: u64) -> Res<f64> {
@@ -37,7 +31,7 @@ pub(crate) fn run(server: &Server, target: &Target, events: u64) -> Res<f64> {
     while came < events {
         net.wait(&mut ready).map_err(|e| {
             let stray = reader.stray().unwrap_or("nothing else");
-            format!("{}: {came} of {events} replayed: {e}; got: {stray}", server.kind.name())
+            format!("{came} of {events} replayed: {e}; got: {stray}")
         })?;
         conn.drain(&mut net.buffers, |payload| came += u64::from(reader.count(payload)))?;
         conn.flush()?;

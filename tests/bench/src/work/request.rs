@@ -6,9 +6,9 @@ use super::calls::{self, Called, Load, Request};
 use super::contest::{Entry, Results, anchor, contest, ours};
 use crate::args::Sizes;
 use crate::client::dialect::{Class, Dialect, sysadm};
+use crate::plugin;
 use crate::server::{Kind, Lab};
 use crate::table::{Goal, Row};
-use crate::{Res, plugin};
 
 const OURS: Entry = ours(Class::Volatile);
 const PLUGGED: Entry = anchor(Kind::OursWithPlugin);
@@ -16,7 +16,7 @@ const RAW: Entry = anchor(Kind::Raw);
 const JSONRPC: Entry = anchor(Kind::Jsonrpc);
 
 /// `identify`: the smallest call there is.
-pub(crate) fn identify(lab: &Lab, sizes: &Sizes) -> Res<Vec<Row>> {
+pub(crate) fn identify(lab: &Lab, sizes: &Sizes) -> Vec<Row> {
     let run = |load: Load, title: &str| {
         let entries = [OURS, RAW, JSONRPC];
         contest(lab, title, (sizes.runs, &entries), |server, _| {
@@ -24,8 +24,8 @@ pub(crate) fn identify(lab: &Lab, sizes: &Sizes) -> Res<Vec<Row>> {
             calls::run(server, &target, smallest(), load)
         })
     };
-    let many = run(wide(sizes), "P4 identify, 50 x 16")?;
-    let one = run(single(sizes), "P4 identify, one at a time")?;
+    let many = run(wide(sizes), "P4 identify, 50 x 16");
+    let one = run(single(sizes), "P4 identify, one at a time");
     let mut rows = vec![
         Row::new("P4", "identify, 50 × 16 in flight, server CPU", "µs", cpu(&many, OURS))
             .against("jsonrpsee", cpu(&many, JSONRPC), Goal::AtMostTimes(0.3))
@@ -39,27 +39,27 @@ pub(crate) fn identify(lab: &Lab, sizes: &Sizes) -> Res<Vec<Row>> {
             .against("jsonrpsee", one.of(JSONRPC, |c| c.p50), Goal::Context)
             .against("raw", one.of(RAW, |c| c.p50), Goal::Context),
     );
-    Ok(rows)
+    rows
 }
 
 /// The same through a plugin process, which answers with its arguments.
-pub(crate) fn plugin(lab: &Lab, sizes: &Sizes) -> Res<Vec<Row>> {
+pub(crate) fn plugin(lab: &Lab, sizes: &Sizes) -> Vec<Row> {
     let run = |load: Load, title: &str| {
         contest(lab, title, (sizes.runs, &[PLUGGED]), |server, _| {
             calls::run(server, &server.target(false)?, echo(), load)
         })
     };
-    let many = run(wide(sizes), "P4 plugin, 50 x 16")?;
-    let one = run(single(sizes), "P4 plugin, one at a time")?;
+    let many = run(wide(sizes), "P4 plugin, 50 x 16");
+    let one = run(single(sizes), "P4 plugin, one at a time");
     let works = ["through a plugin, 50 × 16 in flight", "through a plugin, one at a time"];
     let [wide, single] = works;
-    Ok(vec![
+    vec![
         Row::new("P4", format!("{wide}, daemon CPU"), "µs", cpu(&many, PLUGGED))
             .goal(Goal::AtMost(25.0))
             .against("the plugin's own", many.of(PLUGGED, |c| c.children_cpu), Goal::Context),
         Row::new("P4", wide, "calls/s", many.of(PLUGGED, |c| c.rate)),
         Row::new("P4", format!("{single}, p50"), "µs", one.of(PLUGGED, |c| c.p50)),
-    ])
+    ]
 }
 
 fn cpu(got: &Results<Called>, entry: Entry) -> Option<f64> {
