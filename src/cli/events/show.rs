@@ -83,12 +83,12 @@ pub(super) fn gap(style: Style, gap: &RawValue) -> String {
     let resume = shown.resume_from.map_or_else(String::new, |cursor| {
         format!("; to see them: sysadmctl events tail --from {}", output::clean(&cursor))
     });
-    let text = format!(
-        "--- gap: {missed} missing (numbers {} to {}): {}{resume} ---",
-        shown.from_seq,
-        shown.to_seq,
-        output::clean(why)
-    );
+    let numbers = match (shown.from_seq, shown.to_seq) {
+        // Of another log no number means anything.
+        (_, 0) => String::new(),
+        (first, last) => format!(" (numbers {first} to {last})"),
+    };
+    let text = format!("--- gap: {missed} missing{numbers}: {}{resume} ---", output::clean(why));
     format!("{}\n", style.bold(&text))
 }
 
@@ -124,7 +124,11 @@ mod tests {
             "--- gap: 4 events missing (numbers 3 to 9): they came faster than they were read; \
              to see them: sysadmctl events tail --from i.2 ---\n"
         );
-        let unknown = gap(PLAIN, &raw(r#"{"from_seq":0,"to_seq":9,"reason":"other-instance"}"#));
-        assert!(unknown.contains("unknown number"), "{unknown}");
+        let unknown = gap(PLAIN, &raw(r#"{"from_seq":0,"to_seq":0,"reason":"other-instance"}"#));
+        assert_eq!(
+            unknown,
+            "--- gap: an unknown number of events missing: the daemon has another event log than \
+             before ---\n"
+        );
     }
 }
