@@ -1,1 +1,30 @@
-fn main() {}
+//! The whole product as root on real file systems: btrfs on a loop device, ZFS by zfs-fuse, a disk
+//! that is full. Each test has a mount namespace of its own, which takes everything down with it.
+//!
+//! Needs root, btrfs-progs and zfs-fuse; without them it fails and says what to install. `tests/run`
+//! brings all of it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic is how a test says what did not come"
+)]
+
+mod classic;
+mod first_minute;
+mod full_disk;
+#[path = "../it"]
+#[allow(dead_code, reason = "what these tests do not use of it, the others do")]
+mod it {
+    pub(crate) mod harness;
+}
+mod place;
+mod snapshots;
+
+/// Runs the future on a runtime that begins here: its threads and children see what this thread has
+/// mounted.
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(test)
+}
