@@ -91,6 +91,7 @@ fn serve(options: Options) -> ExitCode {
     if check {
         return check_all(&config);
     }
+    heed_signals();
     log_to_stderr();
     match run(&config, is_root) {
         Ok(()) => ExitCode::SUCCESS,
@@ -98,6 +99,13 @@ fn serve(options: Options) -> ExitCode {
             complain(&error.to_string());
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Whoever starts us may have blocked signals, and a blocked SIGTERM would never end us.
+fn heed_signals() {
+    if let Err(error) = nix::sys::signal::SigSet::all().thread_unblock() {
+        complain(&format!("signals that were blocked stay blocked: {error}"));
     }
 }
 

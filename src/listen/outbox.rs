@@ -90,10 +90,7 @@ impl Outbox {
         if state.end.is_some() {
             return;
         }
-        let idle = state.push(Bytes::from(frame));
-        if idle {
-            state.write_or_wake();
-        }
+        state.bring(&Bytes::from(frame));
     }
 
     /// Takes an answer from the connection's own task, which writes when it has read all there is.
@@ -155,17 +152,30 @@ impl State {
         self.queue.is_empty() && !self.unflushed
     }
 
-    /// Whether nothing waited before: then the socket can probably take it.
-    fn push(&mut self, bytes: Bytes) -> bool {
-        let idle = self.is_idle();
+    fn push(&mut self, bytes: Bytes) {
         self.waiting += bytes.len();
         self.queue.push_back(bytes);
-        idle
     }
 
-    /// Writes without waiting; what is left is the owner's, who can wait.
-    fn write_or_wake(&mut self) {
-        self.write(&mut Context::from_waker(Waker::noop()));
+    /// Writes at once when nothing waits before it, without a detour through the queue. What the
+    /// socket does not take is the owner's, who can wait for it.
+    fn bring(&mut self, bytes: &Bytes) {
+        if !self.is_idle() {
+            return self.push(bytes.clone());
+        }
+        let cx = &mut Context::from_waker(Waker::noop());
+        let count = match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            Poll::Ready(Ok(0) | Err(_)) => return self.finish(End::Broken),
+            Poll::Ready(Ok(count)) => count,
+            Poll::Pending => 0,
+        };
+        if count < bytes.len() {
+            self.push(bytes.slice(count..));
+        }
+        if matches!(self.stream, Stream::Tls(_)) {
+            self.unflushed = true;
+            self.write(cx);
+        }
         if (!self.is_idle() || self.end.is_some())
             && let Some(owner) = self.owner.take()
         {
@@ -245,9 +255,7 @@ impl Outlet for Outbox {
         if state.waiting >= self.limit {
             return Offer::Full;
         }
-        if state.push(bytes.clone()) {
-            state.write_or_wake();
-        }
+        state.bring(bytes);
         Offer::Taken
     }
 

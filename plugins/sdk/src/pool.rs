@@ -20,8 +20,10 @@ pub(crate) struct Pool(Arc<Shared>);
 struct Shared {
     bound: usize,
     state: Mutex<State>,
-    /// Told when there is work, and when the last of it is done.
-    changed: Condvar,
+    /// Told when there is work; one thread is woken for each piece.
+    work: Condvar,
+    /// Told when the last of it is done.
+    drained: Condvar,
 }
 
 #[derive(Default)]
@@ -41,13 +43,13 @@ impl Pool {
     /// A pool that holds its work back until [`Pool::open`].
     pub(crate) fn new(bound: usize) -> Self {
         let state = Mutex::new(State::default());
-        Self(Arc::new(Shared { bound, state, changed: Condvar::new() }))
+        Self(Arc::new(Shared { bound, state, work: Condvar::new(), drained: Condvar::new() }))
     }
 
     /// Lets the work begin.
     pub(crate) fn open(&self) {
         locked(&self.0.state).open = true;
-        self.0.changed.notify_all();
+        self.0.work.notify_all();
     }
 
     /// Takes one piece of work.
@@ -71,7 +73,7 @@ impl Pool {
             }
         }
         drop(state);
-        self.0.changed.notify_all();
+        self.0.work.notify_one();
         Ok(())
     }
 
@@ -86,7 +88,7 @@ impl Pool {
             if left.is_zero() {
                 return false;
             }
-            let woken = self.0.changed.wait_timeout(state, left);
+            let woken = self.0.drained.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -96,8 +98,11 @@ impl Shared {
     fn work(&self) {
         while let Some(work) = self.next() {
             work();
-            locked(&self.state).busy -= 1;
-            self.changed.notify_all();
+            let mut state = locked(&self.state);
+            state.busy -= 1;
+            if state.busy == 0 && state.queue.is_empty() {
+                self.drained.notify_all();
+            }
         }
     }
 
@@ -117,7 +122,7 @@ impl Shared {
             }
             // Before the pool is open there is nothing to be late for.
             let left = left.max(Duration::from_millis(100));
-            let woken = self.changed.wait_timeout(state, left);
+            let woken = self.work.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
