@@ -10,6 +10,7 @@
 //! it has caught up.
 
 mod catch_up;
+mod command;
 mod face;
 mod fan;
 mod lane;
@@ -37,7 +38,7 @@ pub use face::{Face, Wording};
 pub use outlet::{Offer, Outlet};
 
 use catch_up::CatchUp;
-use fan::{Command, Greeting};
+use command::{Command, Greeting};
 use latest::Latest;
 use member::{Member, MemberId};
 use tail::Tail;

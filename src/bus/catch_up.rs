@@ -11,7 +11,7 @@ use bytes::Bytes;
 use protocol::{Cursor, Event, Fault, Filter, Gap, GapReason, Overflow, Priority};
 use tokio::sync::oneshot;
 
-use super::fan::{Command, Greeting};
+use super::command::{Command, Greeting};
 use super::member::Member;
 use super::selection::Selection;
 use super::{Offer, Place, Shared, Standing, unreadable};

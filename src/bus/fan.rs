@@ -10,9 +10,10 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use protocol::manifest::Retain;
 use protocol::{Cursor, Event, Filter, Overflow};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::catch_up::CatchUp;
+use super::command::{Command, Greeting};
 use super::member::{Member, MemberId};
 use super::{Face, Offer, Shared, Standing};
 
@@ -23,25 +24,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 const COMMANDS_AT_ONCE: usize = 256;
 /// The most events a join may be behind the thread to be caught up by it.
 const JOIN_BEHIND_MAX: usize = 256;
-
-/// Makes the first bytes of a subscription when it is known where it begins.
-pub(crate) type Greeting = Box<dyn FnOnce(&Standing) -> Vec<u8> + Send>;
-
-/// Everything that can reach the fan-out thread.
-pub(crate) enum Command {
-    /// The log has recorded these, in this order.
-    Recorded(Vec<Arc<Event>>),
-    /// This happened and is not in the log.
-    Passing(Arc<Event>, Retain),
-    /// Serve this one from the next event on.
-    JoinAtHead { member: Arc<Member>, greeting: Greeting },
-    /// Watch for urgent events for this one, which is being served from the log.
-    Follow(Arc<Member>),
-    /// This one has everything up to here: serve it, if you can reach back that far.
-    Join { member: Arc<Member>, after: u64, live: oneshot::Sender<bool> },
-    /// Do not serve this one any more.
-    Leave(MemberId),
-}
 
 /// Starts the thread; it ends when the last handle of the bus is gone.
 pub(crate) fn start(

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::admission::Place;
 use super::conversation;
-use super::rest;
+use super::rest::{self, Answer};
 use super::stream::Stream;
 use crate::access::Principal;
 use crate::dispatch::Dispatch;
@@ -32,9 +32,6 @@ use crate::lifecycle::Tasks;
 const HEAD: Duration = Duration::from_secs(10);
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
-
-/// The answer to any request.
-pub(super) type Answer = Response<Full<Bytes>>;
 
 /// What every request on one connection has in common.
 struct Connection {

@@ -8,10 +8,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use protocol::{Fault, FaultKind, Json};
 use serde_json::{Value, json};
 
-use super::http::Answer;
 use crate::access::Principal;
 use crate::dispatch::Dispatch;
 use crate::wire::sysadm;
+
+/// The answer to any request.
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Answers one request.
 pub(super) async fn answer(
