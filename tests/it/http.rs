@@ -36,7 +36,10 @@ impl Reply {
 
 /// A request with a body, headers as `Name: value` lines.
 pub(crate) fn request(method: &str, path: &str, headers: &[String], body: &str) -> Vec<u8> {
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let mut headers = headers.join("\r\n");
+    if !headers.is_empty() {
+        headers.push_str("\r\n");
+    }
     let length = body.len();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     format!("{head}{headers}Content-Length: {length}\r\n\r\n{body}").into_bytes()

@@ -3,7 +3,16 @@
 //! One binary, a module for each subject. `harness` starts daemons, in this process or as a process
 //! of their own; `http` and `player` are what several subjects talk with.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a panic is how a test says what did not come"
+)]
+
 mod access;
+mod bad_input;
 mod chance;
 mod classic;
 mod crash;
@@ -12,4 +21,5 @@ mod http;
 mod player;
 mod protocol_page;
 mod slow;
+mod subscribe;
 mod tidy;
