@@ -94,15 +94,18 @@ fn read(dir: &Path, as_root: bool) -> Result<PluginSpec, String> {
         ));
     }
     let (program, args) = command(dir, &manifest)?;
-    if as_root {
-        let code = args.iter().map(|arg| dir.join(arg)).filter(|path| path.is_file());
-        let mut trusted = [file, program.clone()].into_iter().chain(code);
-        if let Some(reason) = trusted.find_map(|path| permission::refusal(&path)) {
-            return Err(reason);
-        }
-    }
-    let origin = Origin::Directory;
-    Ok(PluginSpec { manifest, program, args, dir: dir.to_owned(), origin, config: Value::Null })
+    let (dir, origin) = (dir.to_owned(), Origin::Directory);
+    let spec = PluginSpec { manifest, program, args, dir, origin, config: Value::Null };
+    let reason =
+        if as_root { permission::refusal(&file).or_else(|| distrust(&spec)) } else { None };
+    reason.map_or(Ok(spec), Err)
+}
+
+/// Why root must not run this plugin's code; `None` when it may.
+pub(crate) fn distrust(spec: &PluginSpec) -> Option<String> {
+    let code = spec.args.iter().map(|arg| spec.dir.join(arg)).filter(|path| path.is_file());
+    let mut trusted = std::iter::once(spec.program.clone()).chain(code);
+    trusted.find_map(|path| permission::refusal(&path))
 }
 
 fn command(dir: &Path, manifest: &Manifest) -> Result<(PathBuf, Vec<OsString>), String> {

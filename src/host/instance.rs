@@ -28,7 +28,7 @@ use self::ending::Phase;
 pub(crate) use self::ending::{gone, not_begun};
 use super::Context;
 use super::calls::{Ask, Calls};
-use super::discover::PluginSpec;
+use super::discover::{Origin, PluginSpec, distrust};
 use super::handshake;
 use super::health::{Beat, Health};
 use super::lines::Lines;
@@ -154,6 +154,11 @@ pub(crate) async fn run(setup: Setup, inbox: Inbox) -> End {
 }
 
 fn start(setup: &Setup) -> Result<(Process, Pipes), String> {
+    // Somebody may have changed the files since they were found.
+    let is_strange = setup.spec.origin == Origin::Directory && setup.context.settings.as_root;
+    if let Some(reason) = is_strange.then(|| distrust(&setup.spec)).flatten() {
+        return Err(reason);
+    }
     let state_dir = setup.context.plugin_state_dir(&setup.spec.manifest.id);
     make_private_dir(&state_dir)
         .map_err(|error| format!("its state directory cannot be made: {error}"))?;

@@ -3,6 +3,7 @@
 //! One task for all plugins. It starts and retires supervisors and never waits for a plugin.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -11,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Context;
 use super::announce::{self, Announcer};
-use super::discover::{PluginSpec, Refusal, discover};
+use super::discover::{Origin, PluginSpec, Refusal, discover};
 use super::status::{Counters, Face, PluginStatus, State};
 use super::supervisor::{self, COMMANDS_MAX, Command, Post};
 use super::table::{Entry, Table, Taken, refused};
@@ -108,7 +109,22 @@ impl Keeper {
     /// Makes what runs match what is found.
     pub(crate) fn apply(&mut self, specs: Vec<PluginSpec>, mut refusals: Vec<Refusal>) {
         let (mut taken, mut seen) = (Taken::default(), BTreeSet::new());
-        let found = self.built_in.iter().cloned().chain(specs).collect::<Vec<_>>();
+        refusals.retain(|refusal| match self.running_in(&refusal.path) {
+            // It goes on with the manifest it has, as after a reload that failed.
+            Some((id, entry)) if refusal.path.join("manifest.json").exists() => {
+                taken.add(&entry.face.borrow().spec);
+                seen.insert(id.clone());
+                false
+            }
+            _ => true,
+        });
+        let mut found = self.built_in.iter().cloned().chain(specs).collect::<Vec<_>>();
+        // What runs has the first claim to its methods, whatever a newcomer declares.
+        found.sort_by_key(|spec| match self.running(&spec.manifest.id) {
+            Some(entry) if *entry.found == *spec => 0,
+            Some(_) => 1,
+            None => 2,
+        });
         for mut spec in found {
             let id = spec.manifest.id.clone();
             if !seen.insert(id.clone()) {
@@ -120,8 +136,10 @@ impl Keeper {
                 spec.config = config.clone();
             }
             let objection = taken.objection(&spec);
-            if objection.is_none() {
-                taken.add(&spec);
+            match (&objection, self.running(&id)) {
+                (None, _) => taken.add(&spec),
+                (Some(_), Some(running)) => taken.add(&running.face.borrow().spec),
+                (Some(_), None) => {}
             }
             self.place(Arc::new(spec), objection);
         }
@@ -133,6 +151,15 @@ impl Keeper {
         let since = self.context.settings.clock.now();
         self.refused = refusals.into_iter().map(|refusal| refused(refusal, since)).collect();
         self.show();
+    }
+
+    fn running(&self, id: &str) -> Option<&Entry> {
+        self.entries.get(id).filter(|entry| entry.commands.is_some())
+    }
+
+    fn running_in(&self, dir: &Path) -> Option<(&String, &Entry)> {
+        let mut running = self.entries.iter().filter(|(_, entry)| entry.commands.is_some());
+        running.find(|(_, entry)| entry.found.origin == Origin::Directory && entry.found.dir == dir)
     }
 
     async fn rescan(&mut self) -> Vec<Refusal> {
@@ -167,7 +194,10 @@ impl Keeper {
                     entry.found = spec;
                 }
             }
-            _ => {
+            (Some(_), Some(reason)) => {
+                tracing::warn!(plugin = id, reason, "its new manifest cannot be used");
+            }
+            (None, _) => {
                 self.remove(&id, "its manifest has changed");
                 self.add(spec, objection);
             }
