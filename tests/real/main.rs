@@ -21,6 +21,7 @@ mod it {
 }
 mod place;
 mod snapshots;
+mod untrusted;
 
 /// Runs the future on a runtime that begins here: its threads and children see what this thread has
 /// mounted.

@@ -115,13 +115,14 @@ impl Reader {
 
     /// Whatever was covered before is covered still.
     fn advance(&mut self, cursor: Cursor) {
-        if let Some(before) = self.cursor.replace(cursor.clone()) {
+        if let Some(before) = &self.cursor {
             let lost = before.ahead.iter().find(|seq| !cursor.covers(**seq));
             assert!(
                 cursor.seq >= before.seq && lost.is_none(),
                 "the cursor went back from {before} to {cursor}"
             );
         }
+        self.cursor = Some(cursor);
     }
 
     fn has_everything(&self) -> bool {
