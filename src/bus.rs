@@ -17,6 +17,7 @@ mod lane;
 mod latest;
 mod member;
 mod outlet;
+mod own;
 mod selection;
 mod tail;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::store::{Bounds, EventLog, Record, StoreError, Submitted};
 
 pub use face::{Face, Wording};
 pub use outlet::{Offer, Outlet};
+pub use own::{OwnClass, own_class, own_classes};
 
 use catch_up::CatchUp;
 use command::{Command, Greeting};

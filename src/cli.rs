@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use protocol::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use client::Client;
@@ -110,6 +111,16 @@ enum DaemonCommand {
     Tokens(tokens::TokensCommand),
 }
 
+/// The command line, for whoever writes it down.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// What a command ends with when the daemon answers with this kind of fault.
+pub fn exit_code(kind: FaultKind) -> u8 {
+    Failure::from(Fault::new(kind, "")).exit.code()
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -189,7 +200,7 @@ fn parse_json(text: &str) -> Result<Value, String> {
 fn completions(shell: &str) -> Result<(), Failure> {
     let shell: Shell = shell.parse().map_err(Failure::usage)?;
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "sysadmctl", &mut script);
+    clap_complete::generate(shell, &mut command(), "sysadmctl", &mut script);
     output::print(&String::from_utf8_lossy(&script))
 }
 
@@ -199,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

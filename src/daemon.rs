@@ -14,13 +14,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::manifest::Retain;
-use protocol::{Class, Draft, Json};
+use protocol::{Draft, Json};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Access;
-use crate::bus::Bus;
+use crate::bus::{Bus, own_class};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dispatch::{Dispatch, Identity, Limits};
@@ -47,6 +46,16 @@ const EX_CONFIG: u8 = 78;
 /// The whole of the `sysadmd` program.
 pub fn main() -> ExitCode {
     options::main()
+}
+
+/// The command line, for whoever writes it down.
+pub fn command() -> clap::Command {
+    options::command()
+}
+
+/// The manifests of the built-in plugins, as JSON.
+pub fn built_in_manifests() -> impl Iterator<Item = &'static str> {
+    built_in::manifests()
 }
 
 /// A running daemon.
@@ -150,7 +159,7 @@ impl Daemon {
             daemon.stop().await;
             return Err(error);
         }
-        daemon.announce("daemon.started", "sysadmd has started").await;
+        daemon.announce("daemon.started").await;
         Ok(daemon)
     }
 
@@ -186,12 +195,15 @@ impl Daemon {
         }
     }
 
-    async fn announce(&self, class: &str, message: &str) {
-        let Ok(class) = Class::parse(class) else { return };
-        let mut draft = Draft::new(class);
-        message.clone_into(&mut draft.message);
+    /// Says what the class means.
+    async fn announce(&self, class: &str) {
+        let Some(own) = own_class(class) else { return };
+        let declared = &own.declared;
+        let mut draft = Draft::new(declared.class.clone());
+        draft.message.clone_from(&declared.summary);
+        draft.priority = Some(declared.priority_default);
         draft.data = Json::from(json!({"version": env!("CARGO_PKG_VERSION")}));
-        if let Err(fault) = self.bus.publish("sysadmd", draft, Retain::Log).await {
+        if let Err(fault) = self.bus.publish(&own.source, draft, declared.retain).await {
             tracing::error!(%fault, "the daemon's own event was not recorded");
         }
     }
@@ -209,7 +221,7 @@ async fn run(config: &Config, environment: Environment) -> Result<(), StartError
     }
     tracing::info!("stopping");
     ready::stopping();
-    daemon.announce("daemon.stopping", "sysadmd stops").await;
+    daemon.announce("daemon.stopping").await;
     daemon.stop().await;
     Ok(())
 }

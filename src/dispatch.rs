@@ -21,6 +21,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::host::{Caller, Host};
 
+pub use builtin::{Builtin, own_methods};
 pub use session::{Session, SubscriptionAnswer};
 
 /// The version of the protocol extensions that `rpc/hello` offers.
@@ -167,8 +168,12 @@ impl Dispatch {
             };
             return Fault::bad_request(sentence).with_hint(format!("it has: {known}"));
         }
-        Fault::not_found(format!("there is no method {method}"))
-            .with_hint("rpc/query lists the methods you may use")
+        let hint = if builtin::is_of_conversation(method) {
+            "it is there on a websocket, with its name in lower case"
+        } else {
+            "rpc/query lists the methods you may use"
+        };
+        Fault::not_found(format!("there is no method {method}")).with_hint(hint)
     }
 
     /// What this principal may use: method to `read/write` or `read`.

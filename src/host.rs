@@ -43,7 +43,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-pub use self::announce::classes as own_classes;
 pub use self::discover::{Origin, PluginSpec, Refusal, discover};
 pub use self::status::{PluginStatus, State};
 pub use self::supervisor::Verb;
@@ -205,7 +204,7 @@ impl Host {
         })
     }
 
-    /// Every declared event class, by plugin. The host's own are [`own_classes`].
+    /// Every declared event class, by plugin. The daemon's own are [`crate::bus::own_classes`].
     pub fn classes(&self) -> Vec<DeclaredClass> {
         self.declared(|plugin, _, spec| {
             let declare = |class: &ClassDeclaration| DeclaredClass {

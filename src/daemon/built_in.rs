@@ -30,6 +30,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|plugin| plugin.name)
 }
 
+/// Their manifests, in the order of the table.
+pub(super) fn manifests() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|plugin| plugin.manifest)
+}
+
 /// How to start those that are not disabled.
 pub(super) fn specs(binary: &Path, config: &Config) -> Vec<PluginSpec> {
     let enabled = TABLE

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{EX_CONFIG, Environment, StartError, built_in};
 use crate::clock::Clock;
@@ -16,9 +16,23 @@ use crate::store::Store;
 /// sysexits(3): the command was used incorrectly.
 const EX_USAGE: u8 = 64;
 
+const AFTER_HELP: &str = "\
+Environment:
+  SYSADMD_LOG       what is logged to standard error, such as debug [default: info]
+  XDG_STATE_HOME    where a daemon that is not root's keeps what it writes, in sysadmd/
+
+Exit codes:
+   0  it was asked to stop; with --check: everything is right
+  64  the command line is wrong
+  65  the database cannot be used
+  69  an address cannot be listened on
+  74  the system refused something else
+  75  another daemon uses the database: try again later
+  78  the configuration or the certificate is wrong";
+
 /// One privileged daemon per Linux host: durable, prioritized events and supervised plugins.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Options {
     #[command(subcommand)]
     role: Option<Role>,
@@ -52,6 +66,10 @@ enum Role {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+}
+
+pub(super) fn command() -> clap::Command {
+    Options::command()
 }
 
 pub(super) fn main() -> ExitCode {
@@ -174,4 +192,18 @@ fn log_to_stderr() {
 #[expect(clippy::print_stderr, reason = "there is no log yet, or it is not asked for")]
 fn complain(sentence: &str) {
     eprintln!("sysadmd: {sentence}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::{EX_DATAERR, EX_IOERR, EX_TEMPFAIL, EX_UNAVAILABLE};
+
+    #[test]
+    fn the_help_names_the_numbers_that_are_used() {
+        command().debug_assert();
+        for code in [EX_USAGE, EX_DATAERR, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_CONFIG] {
+            assert!(AFTER_HELP.contains(&format!("\n  {code}  ")), "{code}");
+        }
+    }
 }

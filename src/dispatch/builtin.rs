@@ -13,43 +13,83 @@ use crate::host::Verb;
 use crate::store::Token;
 
 /// A method of the daemon itself. A method with actions has an entry for each.
-struct Builtin {
-    method: &'static str,
-    action: Option<&'static str>,
-    kind: Kind,
-    role: Role,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Builtin {
+    /// `namespace/name`.
+    pub method: &'static str,
+    /// The value of `args.action` this entry is about.
+    pub action: Option<&'static str>,
+    /// Whether it changes anything.
+    pub kind: Kind,
+    /// The least role that may call it; `None`: anybody, also without a login.
+    pub role: Option<Role>,
+    /// One sentence for people.
+    pub summary: &'static str,
 }
 
-const fn entry(
-    method: &'static str,
-    action: Option<&'static str>,
-    kind: Kind,
-    role: Role,
-) -> Builtin {
-    Builtin { method, action, kind, role }
+/// A method that only looks.
+const fn query(method: &'static str, role: Option<Role>, summary: &'static str) -> Builtin {
+    Builtin { method, action: None, kind: Kind::Query, role, summary }
 }
 
-/// Every method of the daemon that needs a login.
+/// A method that changes something.
+const fn mutate(method: &'static str, role: Option<Role>, summary: &'static str) -> Builtin {
+    Builtin { kind: Kind::Mutate, ..query(method, role, summary) }
+}
+
+impl Builtin {
+    const fn on(self, action: &'static str) -> Self {
+        Self { action: Some(action), ..self }
+    }
+}
+
+const ANYBODY: Option<Role> = None;
+const VIEWER: Option<Role> = Some(Role::Viewer);
+const OPERATOR: Option<Role> = Some(Role::Operator);
+const ADMIN: Option<Role> = Some(Role::Admin);
+
+/// What can be called on every connection.
 const TABLE: [Builtin; 14] = [
-    entry("rpc/identify", None, Kind::Query, Role::Viewer),
-    entry("rpc/query", None, Kind::Query, Role::Viewer),
-    entry("rpc/hello", None, Kind::Query, Role::Viewer),
-    entry("events/subscribe", None, Kind::Query, Role::Viewer),
-    entry("events/list", None, Kind::Query, Role::Viewer),
-    entry("events/fire", None, Kind::Mutate, Role::Operator),
-    entry("rpc/plugins", Some("list"), Kind::Query, Role::Viewer),
-    entry("rpc/plugins", Some("start"), Kind::Mutate, Role::Operator),
-    entry("rpc/plugins", Some("stop"), Kind::Mutate, Role::Operator),
-    entry("rpc/plugins", Some("restart"), Kind::Mutate, Role::Operator),
-    entry("rpc/plugins", Some("reload"), Kind::Mutate, Role::Operator),
-    entry("rpc/tokens", Some("list"), Kind::Query, Role::Admin),
-    entry("rpc/tokens", Some("create"), Kind::Mutate, Role::Admin),
-    entry("rpc/tokens", Some("revoke"), Kind::Mutate, Role::Admin),
+    query("rpc/identify", ANYBODY, "Says which machine this is"),
+    query("rpc/query", VIEWER, "Lists the methods you may use"),
+    query("rpc/hello", ANYBODY, "Opts in to what the classic protocol does not have"),
+    query("events/subscribe", VIEWER, "Has events delivered, from now on or from the log"),
+    query("events/list", VIEWER, "Answers one page of the event log"),
+    mutate("events/fire", OPERATOR, "Records an event of your own"),
+    query("rpc/plugins", VIEWER, "Lists the plugins and where they stand").on("list"),
+    mutate("rpc/plugins", OPERATOR, "Starts a plugin, also out of quarantine").on("start"),
+    mutate("rpc/plugins", OPERATOR, "Stops a plugin until it is started").on("stop"),
+    mutate("rpc/plugins", OPERATOR, "Stops a plugin and starts it again").on("restart"),
+    mutate("rpc/plugins", OPERATOR, "Starts a plugin anew; its old process ends its calls")
+        .on("reload"),
+    query("rpc/tokens", ADMIN, "Lists the tokens, not their secrets").on("list"),
+    mutate("rpc/tokens", ADMIN, "Makes a token; its secret is shown this once").on("create"),
+    mutate("rpc/tokens", ADMIN, "Revokes a token and cuts the connections that use it")
+        .on("revoke"),
 ];
 
-/// The whole table, as `rpc/query` reads it.
+/// What changes the connection it comes on: a conversation answers it itself, in order. For
+/// everybody else it is not there.
+const CONVERSATION: [Builtin; 4] = [
+    query("rpc/auth", ANYBODY, "Logs in with a token as the password"),
+    query("rpc/auth_token", ANYBODY, "Logs in with a token or with the session token of a login"),
+    query("rpc/auth_clear", ANYBODY, "Logs out and ends the subscriptions"),
+    query("events/unsubscribe", VIEWER, "Ends a subscription"),
+];
+
+/// Every method of the daemon.
+pub fn own_methods() -> impl Iterator<Item = &'static Builtin> {
+    CONVERSATION.iter().chain(&TABLE)
+}
+
+/// What `rpc/query` lists.
 pub(super) fn methods() -> impl Iterator<Item = (&'static str, Kind, Role)> {
-    TABLE.iter().map(|entry| (entry.method, entry.kind, entry.role))
+    TABLE.iter().map(|entry| (entry.method, entry.kind, least(entry)))
+}
+
+/// Whether only a conversation has this method.
+pub(super) fn is_of_conversation(method: &str) -> bool {
+    CONVERSATION.iter().any(|entry| entry.method == method)
 }
 
 /// Whether the daemon itself has this method.
@@ -62,7 +102,7 @@ pub(super) fn role(method: &str, request: &Request) -> Result<Role, Fault> {
     let mut entries = TABLE.iter().filter(|entry| entry.method == method);
     let wanted = request.action();
     let found = entries.clone().find(|entry| entry.action.is_none_or(|has| Some(has) == wanted));
-    found.map(|entry| entry.role).ok_or_else(|| {
+    found.map(least).ok_or_else(|| {
         let known: Vec<&str> = entries.by_ref().filter_map(|entry| entry.action).collect();
         let known = known.join(", ");
         Fault::bad_request(format!("{method} needs an \"action\", one of: {known}"))
@@ -175,6 +215,10 @@ async fn revoke_token(
 fn describe(token: &Token) -> Value {
     let Token { id, name, role, created, expires, .. } = token;
     json!({"id": id, "name": name, "role": role, "created": created, "expires": expires})
+}
+
+fn least(entry: &Builtin) -> Role {
+    entry.role.unwrap_or(Role::Viewer)
 }
 
 /// A text among the arguments.

@@ -1,18 +1,15 @@
 //! `events/fire` and `events/list`.
 
-use protocol::class::covers;
-use protocol::manifest::Retain;
 use protocol::{Class, Cursor, Draft, Fault, FaultKind, Filter, Json, Priority, Time};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Dispatch;
+use crate::bus::own_class;
 use crate::store::{PAGE_MAX, Query};
 
 /// The source of events that clients fire.
 const SOURCE: &str = "client";
-/// Classes that clients may fire and that are delivered without being recorded.
-const VOLATILE: &str = "user.volatile.*";
 
 #[derive(Deserialize)]
 struct Fire {
@@ -20,8 +17,7 @@ struct Fire {
     class: String,
     #[serde(default)]
     subject: String,
-    #[serde(default)]
-    priority: Priority,
+    priority: Option<Priority>,
     #[serde(default)]
     message: String,
     #[serde(default)]
@@ -37,15 +33,16 @@ pub(super) async fn fire(dispatch: &Dispatch, args: &Value) -> Result<Json, Faul
     let fire = Fire::deserialize(args)
         .map_err(|error| Fault::bad_request(format!("the event is wrong: {error}")))?;
     let class = Class::parse(&fire.class).map_err(|error| Fault::bad_request(error.to_string()))?;
-    if class.family() != "user" {
+    let Some(own) = own_class(class.as_str()).filter(|own| own.source == SOURCE) else {
         let sentence = format!("clients may fire classes that begin with user., not {class}");
         return Err(Fault::new(FaultKind::Forbidden, sentence));
-    }
-    let retain = if covers(VOLATILE, class.as_str()) { Retain::None } else { Retain::Log };
+    };
+    let declared = &own.declared;
     let Fire { subject, priority, message, data, .. } = fire;
-    let draft = Draft { class, subject, priority: Some(priority), message, data };
+    let priority = Some(priority.unwrap_or(declared.priority_default).min(declared.priority_max));
+    let draft = Draft { class, subject, priority, message, data };
     let bus = &dispatch.0.bus;
-    let event = bus.publish(SOURCE, draft, retain).await?;
+    let event = bus.publish(SOURCE, draft, declared.retain).await?;
     let cursor = event.seq.map_or_else(|| bus.head(), |seq| Cursor::after(bus.instance(), seq));
     let mut answer = json!({"cursor": cursor, "event_id": event.id, "time": event.time});
     if let Some(seq) = event.seq {

@@ -1,16 +1,13 @@
 //! Tells everybody when a plugin changes its state: events of class `plugin.state`.
 
-use protocol::manifest::{ClassDeclaration, Retain};
-use protocol::{Class, Draft, Json, Priority};
+use protocol::manifest::ClassDeclaration;
+use protocol::{Draft, Json, Priority};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::publish::PROGRESS_CLASS;
 use super::status::State;
-use crate::bus::Bus;
+use crate::bus::{Bus, own_class};
 
-/// The source of the daemon's own events.
-const SOURCE: &str = "sysadmd";
 /// The class of a change of state.
 const STATE_CLASS: &str = "plugin.state";
 /// Changes that wait to be recorded: many times all plugins at once. They are slow by nature
@@ -56,48 +53,31 @@ impl Announcer {
 
 /// Publishes changes in their order until nobody can make any more.
 pub(crate) async fn run(mut changes: mpsc::Receiver<Change>, bus: Bus) {
+    let Some(own) = own_class(STATE_CLASS) else { return };
     while let Some(change) = changes.recv().await {
-        let Some(draft) = draft(&change) else { continue };
-        if let Err(fault) = bus.publish(SOURCE, draft, Retain::Log).await {
+        let Some(draft) = draft(&own.declared, &change) else { continue };
+        if let Err(fault) = bus.publish(&own.source, draft, own.declared.retain).await {
             let plugin = change.plugin;
             tracing::error!(plugin, %fault, "its change of state was not recorded");
         }
     }
 }
 
-/// The classes that this floor publishes itself.
-pub fn classes() -> Vec<ClassDeclaration> {
-    let declare = |class: &str, summary: &str, most: u8, retain| {
-        let class = Class::parse(class).ok()?;
-        Some(ClassDeclaration {
-            class,
-            summary: summary.to_owned(),
-            priority_default: Priority::MIN,
-            priority_max: Priority::clamped(most),
-            retain,
-            schema: serde_json::Value::Null,
-        })
-    };
-    let state = declare(STATE_CLASS, "A plugin has changed its state.", 7, Retain::Log);
-    let progress = declare(PROGRESS_CLASS, "How far a call is.", 0, Retain::Latest);
-    state.into_iter().chain(progress).collect()
-}
-
-fn draft(change: &Change) -> Option<Draft> {
-    let mut draft = Draft::new(Class::parse(STATE_CLASS).ok()?);
+fn draft(declared: &ClassDeclaration, change: &Change) -> Option<Draft> {
+    let mut draft = Draft::new(declared.class.clone());
     draft.subject = format!("/plugins/{}", change.plugin);
-    draft.priority = Some(priority(change.to));
+    draft.priority = Some(priority(declared, change.to));
     draft.message =
         format!("The plugin {} is {}: {}", change.plugin, change.to.as_str(), change.reason);
     draft.data = Json::of(change).ok()?;
     Some(draft)
 }
 
-fn priority(state: State) -> Priority {
+fn priority(declared: &ClassDeclaration, state: State) -> Priority {
     match state {
-        State::Quarantined => Priority::clamped(7),
+        State::Quarantined => declared.priority_max,
         State::Failed | State::Incompatible => Priority::clamped(4),
-        _ => Priority::MIN,
+        _ => declared.priority_default,
     }
 }
 
@@ -112,13 +92,21 @@ mod tests {
             from: State::Ready,
             to: State::Quarantined,
             reason: "it exited with status 1".to_owned(),
-            pid: None,
+            pid: Some(7),
             restarts: 5,
         };
-        let draft = draft(&change).unwrap();
+        let declared = &own_class(STATE_CLASS).unwrap().declared;
+        let draft = draft(declared, &change).unwrap();
         assert_eq!(draft.check(), Ok(()));
         assert_eq!(draft.subject, "/plugins/demo");
-        let declared = classes().into_iter().find(|class| class.class == draft.class).unwrap();
-        assert_eq!(draft.priority.unwrap(), declared.priority_max);
+        assert_eq!(draft.priority, Some(declared.priority_max));
+        let data: serde_json::Value = draft.data.read().unwrap();
+        for member in data.as_object().unwrap().keys() {
+            assert!(declared.schema["properties"].get(member).is_some(), "{member}");
+        }
+        for state in [data["from"].clone(), data["to"].clone()] {
+            let states = declared.schema["properties"]["to"]["enum"].as_array().unwrap();
+            assert!(states.contains(&state), "{state}");
+        }
     }
 }

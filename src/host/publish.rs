@@ -9,14 +9,14 @@ use futures_util::{FutureExt, StreamExt};
 use jsonrpsee_types::Id;
 use protocol::link::{Credit, Frame, Progress, Published, method};
 use protocol::manifest::{ClassDeclaration, Retain};
-use protocol::{Class, Draft, Event, Fault, Json, Manifest, Priority};
+use protocol::{Draft, Event, Fault, Json, Manifest};
 use tokio::time::Instant;
 use tracing::Level;
 
 use super::bucket::Bucket;
 use super::status::Counters;
 use super::voice::Voice;
-use crate::bus::Bus;
+use crate::bus::{Bus, own_class};
 
 /// Events of one plugin that are being recorded at once. One batch of the log's writer takes so
 /// many anyway; more would only move the queue from the pipe into memory.
@@ -24,7 +24,7 @@ const APPENDS_MAX: usize = 256;
 /// The same in bytes: one plugin's large events must not fill the memory.
 const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The class of a call's progress.
-pub(crate) const PROGRESS_CLASS: &str = "call.progress";
+const PROGRESS_CLASS: &str = "call.progress";
 
 /// Records what one plugin process publishes.
 pub(crate) struct Publisher {
@@ -121,16 +121,17 @@ impl Publisher {
     /// Takes in a `progress` of a call in flight.
     pub(crate) fn progress(&mut self, progress: &Progress, now: Instant) {
         self.take_token(now);
-        let (Ok(class), Ok(data)) = (Class::parse(PROGRESS_CLASS), Json::of(progress)) else {
+        let (Some(own), Ok(data)) = (own_class(PROGRESS_CLASS), Json::of(progress)) else {
             return;
         };
-        let mut draft = Draft::new(class);
+        let declared = &own.declared;
+        let mut draft = Draft::new(declared.class.clone());
         draft.subject = format!("/calls/{}", progress.request_id);
-        draft.priority = Some(Priority::MIN);
+        draft.priority = Some(declared.priority_default);
         draft.message.clone_from(&progress.message);
         draft.data = data;
         if draft.check().is_ok() {
-            self.append(draft, Retain::Latest, None, false);
+            self.append(draft, declared.retain, None, false);
         }
     }
 

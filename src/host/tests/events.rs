@@ -104,7 +104,12 @@ async fn progress_of_a_call_in_flight_becomes_its_newest_event() {
     };
     assert!(event.subject.starts_with("/calls/r"), "{}", event.subject);
     assert_eq!((event.source.as_str(), event.seq), ("kit", None));
-    assert_eq!(data(&event)["total"], 50);
+    let data = data(&event);
+    assert_eq!(data["total"], 50);
+    let declared = &crate::bus::own_class("call.progress").unwrap().declared;
+    for member in data.as_object().unwrap().keys() {
+        assert!(declared.schema["properties"].get(member).is_some(), "{member}");
+    }
     yard.end().await;
 }
 
@@ -117,6 +122,5 @@ async fn classes_and_methods_are_known_with_their_plugin() {
     let methods = serde_json::to_value(yard.host.methods()).unwrap();
     assert_eq!(methods[0]["method"], "kit/echo");
     assert_eq!(methods[0]["plugin"], "kit");
-    assert_eq!(own_classes().len(), 2);
     yard.end().await;
 }

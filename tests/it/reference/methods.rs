@@ -1,0 +1,89 @@
+//! `methods.md`: what can be called.
+
+use std::fmt::Write as _;
+
+use protocol::manifest::{Example, Method};
+use protocol::{Manifest, Role};
+
+use super::{built_in, code, head, row, schema, word};
+
+const HEAD: &str = "\
+# Methods
+
+Everything that can be called, on a websocket as `namespace`, `name` and `args`, over REST as `/NAMESPACE/NAME`, on the command line as `sysadmctl call NAMESPACE NAME ARGS`.
+A *query* only looks; a *mutate* changes something.
+The role is the least one that may call it: a viewer may do the least, then comes the operator, then the admin.
+What a method refuses is in [faults](faults.md).
+
+## The daemon's own
+
+Arguments and answers, with examples: [the SysAdm protocol](../protocols/sysadm.md).
+`rpc/auth…` and `events/…subscribe` need a websocket; over REST one logs in with HTTP Basic or a bearer token.
+
+";
+
+const PLUGINS: &str = "
+## Plugins
+
+A method of a plugin is there while its plugin is ready; `rpc/query` lists what you may use now.
+In the shapes below, `?` marks a member that may be absent.
+";
+
+pub(super) fn page() -> String {
+    let mut page = HEAD.to_owned();
+    page += &head(&["Method", "`action`", "Kind", "Role", ""]);
+    for own in sysadmd::dispatch::own_methods() {
+        let role = own.role.map_or("anybody", Role::as_str);
+        let action = own.action.map(code).unwrap_or_default();
+        page += &row(&[&code(own.method), &action, &word(&own.kind), role, own.summary]);
+    }
+    page += PLUGINS;
+    for plugin in built_in() {
+        page += &section(&plugin);
+    }
+    page
+}
+
+fn section(plugin: &Manifest) -> String {
+    let mut text = format!("\n## Plugin `{}`\n\n{}.\n\n", plugin.id, plugin.description);
+    text += &head(&["Method", "`action`", "Kind", "Role", ""]);
+    for method in &plugin.methods {
+        let action = method.action.as_deref().map(code).unwrap_or_default();
+        let name = code(&method.method);
+        text += &row(&[&name, &action, &word(&method.kind), method.role.as_str(), &method.summary]);
+    }
+    for method in &plugin.methods {
+        text += &detail(method, plugin.limits.call_ms);
+    }
+    text
+}
+
+fn detail(method: &Method, call_ms: u64) -> String {
+    let action = method.action.as_deref().map(|action| format!(" `{action}`")).unwrap_or_default();
+    let mut text = format!("\n### `{}`{action}\n\n{}.\n", method.method, method.summary);
+    let limit = method.timeout_ms.unwrap_or(call_ms);
+    writeln!(text, "It may take {}.\n\nArguments:\n", duration(limit)).unwrap();
+    text += &schema::block(&method.params);
+    writeln!(text, "\nAnswer:\n").unwrap();
+    text += &schema::block(&method.result);
+    if !method.examples.is_empty() {
+        let examples: String = method.examples.iter().map(|it| example(method, it)).collect();
+        write!(text, "\nFor example:\n\n```sh\n{examples}```\n").unwrap();
+    }
+    text
+}
+
+fn example(method: &Method, example: &Example) -> String {
+    let call = method.method.replace('/', " ");
+    let args = example.args.to_string();
+    assert!(!args.contains('\''), "{args} cannot be shown in single quotes");
+    let answer = example.result.as_ref().map(|it| format!("# answers {it}\n")).unwrap_or_default();
+    format!("sysadmctl call {call} '{args}'\n{answer}")
+}
+
+/// In the largest unit that needs no fraction.
+fn duration(ms: u64) -> String {
+    let units = [(3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let found = units.iter().find(|(length, _)| ms.is_multiple_of(*length));
+    found.map_or_else(|| format!("{ms} ms"), |(length, unit)| format!("{} {unit}", ms / length))
+}
