@@ -99,21 +99,21 @@ impl SysAdmClient {
         Self::over(stream, token, headers).await
     }
 
-    /// Over TCP without TLS, and the kernel keeps at most about `receive_bytes` that the test has
-    /// not read (`SO_RCVBUF`): so a client that does not read is soon one that is too slow.
+    /// The same, and over TCP the kernel keeps at most about `receive_bytes` that the test has not
+    /// read (`SO_RCVBUF`): so a client that does not read is soon one that is too slow.
     ///
     /// # Errors
     /// A sentence, when there is no connection, no websocket or no login.
-    pub async fn connect_narrow(
-        addr: SocketAddr,
-        token: &str,
-        receive_bytes: u32,
-    ) -> Result<Self, String> {
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let socket = socket.map_err(|error| error.to_string())?;
-        socket.set_recv_buffer_size(receive_bytes).map_err(|error| error.to_string())?;
-        let stream = in_time(socket.connect(addr)).await?;
-        Self::over(Box::new(stream), Some(token.to_owned()), &[]).await
+    pub async fn connect_narrow(target: Target, receive_bytes: u32) -> Result<Self, String> {
+        let (stream, token): (Box<dyn Bytes>, _) = match target {
+            Target::Unix(_) => return Self::connect(target).await,
+            Target::Plain { addr, token } => (Box::new(narrow(addr, receive_bytes).await?), token),
+            Target::Tls { addr, token } => {
+                let stream = narrow(addr, receive_bytes).await?;
+                (Box::new(tls_over(stream, addr).await?), token)
+            }
+        };
+        Self::over(stream, token, &[]).await
     }
 
     async fn over(
@@ -340,9 +340,19 @@ impl SysAdmClient {
 /// # Errors
 /// A sentence, when there is none.
 pub async fn tls(addr: SocketAddr) -> Result<TlsStream<TcpStream>, String> {
-    let stream = in_time(TcpStream::connect(addr)).await?;
+    tls_over(in_time(TcpStream::connect(addr)).await?, addr).await
+}
+
+async fn tls_over(stream: TcpStream, addr: SocketAddr) -> Result<TlsStream<TcpStream>, String> {
     let tls = TlsConnector::from(Arc::new(believing_config()));
     in_time(tls.connect(ServerName::from(addr.ip()), stream)).await
+}
+
+async fn narrow(addr: SocketAddr, receive_bytes: u32) -> Result<TcpStream, String> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(|error| error.to_string())?;
+    socket.set_recv_buffer_size(receive_bytes).map_err(|error| error.to_string())?;
+    in_time(socket.connect(addr)).await
 }
 
 async fn in_time<T, E: std::fmt::Display>(
