@@ -145,8 +145,11 @@ impl Daemon {
             clock: clock.clone(),
         };
         let built_in = built_in::specs(&binary, config);
+        let watch = watch::begin(&config.plugin_dir);
         let host = Host::start(built_in, host_settings, bus.clone(), &tasks);
-        watch::plugins(&config.plugin_dir, host.clone(), &tasks);
+        if let Some(watch) = watch {
+            watch.look_again(host.clone(), &tasks);
+        }
         let fingerprint = tls.fingerprint.clone();
         let limits = Limits::default();
         let identity = Identity { hostname, fingerprint: fingerprint.clone(), instance, limits };

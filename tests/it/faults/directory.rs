@@ -34,6 +34,24 @@ async fn a_plugin_starts_when_it_is_put_there_and_goes_when_it_is_removed() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_writes_all_the_time_keeps_no_other_from_being_found() {
+    let mut scene = Scene::without().await;
+    let noise = scene.running.site.plugins().join("kit/noise");
+    let mut writing = tokio::task::JoinSet::new();
+    writing.spawn(async move {
+        for number in 0_u64.. {
+            std::fs::write(&noise, number.to_string()).expect("it is written");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    });
+    let plugins = scene.running.site.plugins();
+    kit::plugins::install(&plugins, bad(&["good"])).expect("it is put there");
+    scene.until("ready").await;
+    writing.shutdown().await;
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn what_is_no_plugin_is_shown_with_the_reason_until_it_is_mended() {
     let mut scene = Scene::without().await;
     let plugins = scene.running.site.plugins();
