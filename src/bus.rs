@@ -364,14 +364,16 @@ fn unknown_gap(from_seq: u64, to_seq: u64, reason: GapReason) -> Gap {
 }
 
 fn unrecorded(error: &StoreError) -> Fault {
-    tracing::error!(%error, "an event could not be recorded");
-    let sentence = match error {
-        StoreError::Full => "the disk is full, so the event could not be recorded",
-        _ => "the event could not be recorded",
+    // The store has told the log once; publishers may be many.
+    tracing::debug!(%error, "an event could not be recorded");
+    let (sentence, hint) = match error {
+        StoreError::Full => (
+            "the disk is full, so the event could not be recorded",
+            "nothing was changed; make room in the daemon's state directory and try again",
+        ),
+        _ => ("the event could not be recorded", "nothing was changed; the daemon's log says why"),
     };
-    Fault::new(FaultKind::Unavailable, sentence)
-        .with_hint("nothing was changed; try again when the daemon's log shows no more errors")
-        .with_retry_after_ms(1_000)
+    Fault::new(FaultKind::Unavailable, sentence).with_hint(hint).with_retry_after_ms(1_000)
 }
 
 pub(crate) fn unreadable(error: &StoreError) -> Fault {

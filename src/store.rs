@@ -164,6 +164,7 @@ impl Store {
             progress: Arc::clone(&progress),
             inbox: errands,
             retention: Retention::new(settings),
+            is_failing: false,
         };
         let lock = opened.lock;
         let writer_thread = std::thread::Builder::new()

@@ -97,6 +97,8 @@ pub(super) struct Writer {
     pub(super) progress: Arc<Progress>,
     pub(super) inbox: Receiver<Errand>,
     pub(super) retention: Retention,
+    /// The last batch could not be recorded; the log has been told.
+    pub(super) is_failing: bool,
 }
 
 impl Writer {
@@ -157,6 +159,9 @@ impl Writer {
             .unzip();
         let stored = store(&mut self.db, head + 1, &events);
         let stored = stored.map_err(|failure| self.failed(failure));
+        if stored.is_ok() && std::mem::take(&mut self.is_failing) {
+            tracing::info!("events are recorded again");
+        }
         if matches!(stored, Err(StoreError::Full)) {
             // The write-ahead log may hold what is in the database already: give that room back.
             self.fold();
@@ -208,14 +213,20 @@ impl Writer {
         match folded {
             Ok(0i64) => {}
             Ok(_) => tracing::warn!("readers kept the write-ahead log from being emptied"),
+            Err(error) if self.is_failing => {
+                tracing::debug!(%error, "the write-ahead log could not be emptied");
+            }
             Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied"),
         }
     }
 
-    fn failed(&self, failure: Failure) -> StoreError {
+    /// Tells the log once: where nothing can be written, everybody who tries would fill it.
+    fn failed(&mut self, failure: Failure) -> StoreError {
         let error = failure.on(&self.db).in_file(&self.file);
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::error!(cause, "events were not recorded: {error}");
+        if !std::mem::replace(&mut self.is_failing, true) {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(cause, "events were not recorded: {error}");
+        }
         error
     }
 }

@@ -33,6 +33,11 @@ fn a_full_disk_is_told_in_plain_words_and_nothing_is_half_recorded() {
         let ballast = disk.fill();
         let refused = fire_until_refused(&mut client, &mut recorded).await;
         check_refusal(&refused);
+        for number in 5_000..5_050 {
+            check_refusal(&fire(&mut client, number).await.expect_err("there is no room"));
+        }
+        let said = program.log().matches("events were not recorded").count();
+        assert_eq!(said, 1, "the daemon's log is told once:\n{}", program.log());
         let args = json!({"draft": {"class": "kit.event", "message": "x".repeat(4_000)}, "n": 50});
         let published = client.call("kit", "publish", args.clone()).await;
         check_refusal(&published.expect_err("the plugin is refused as well"));
@@ -50,6 +55,7 @@ fn a_full_disk_is_told_in_plain_words_and_nothing_is_half_recorded() {
             fired.is_ok_and(|number| recorded.insert(number))
         })
         .await;
+        until("the daemon's log is told", async || program.log().contains("recorded again")).await;
         client.call("kit", "publish", args).await.expect("so can the plugin");
         assert_eq!(fired(&mut client).await, recorded);
         assert_eq!(next_fired(&mut listener, recorded.len()).await, recorded);
