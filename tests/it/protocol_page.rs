@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use kit::client::SysAdmClient;
+use protocol::{Cursor, Gap};
 use serde_json::Value;
+use sysadmd::wire::sysadm::OPTED_IN;
 
 use crate::harness::{Running, Site};
 use crate::http;
@@ -34,7 +36,8 @@ struct Turn {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transcript_of_the_page_is_what_happens() {
-    let running = Site::new().start().await;
+    let running = Site::new().with_kit().start().await;
+    running.ready("kit").await;
     let mut names = Names::default();
     names.set("TOKEN", &running.token("admin").await);
     let blocks = blocks(PAGE, "transcript");
@@ -50,6 +53,19 @@ async fn every_transcript_of_the_page_is_what_happens() {
         expect_silence(&mut client).await;
     }
     running.stop().await;
+}
+
+/// A gap comes when a client has been too slow, which no example can be; so its words are compared.
+#[test]
+fn the_gap_of_the_page_is_worded_as_the_daemon_words_it() {
+    let line = PAGE.lines().find(|line| line.contains("\"name\":\"gap\"")).expect("a gap");
+    let shown = json_of(line);
+    let gap: Gap = serde_json::from_value(shown["args"].clone()).unwrap();
+    let cursor: Cursor = serde_json::from_value(shown["args"]["cursor"].clone()).unwrap();
+    let mut frame = Vec::new();
+    (OPTED_IN.gap)(&gap, &cursor, shown["id"].as_str().unwrap(), &mut frame);
+    let payload = frame.iter().position(|byte| *byte == b'{').unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&frame[payload..]).unwrap(), shown);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
