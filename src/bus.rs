@@ -40,7 +40,7 @@ pub use outlet::{Offer, Outlet};
 pub use own::{OwnClass, own_class, own_classes};
 
 use catch_up::CatchUp;
-use command::{Command, Greeting};
+use command::{Command, Greeting, Heartbeat};
 use latest::Latest;
 use member::{Member, MemberId};
 use tail::Tail;
@@ -230,12 +230,14 @@ impl Underway {
 }
 
 impl Subscription {
-    /// Everything up to here was given to the outlet or is not wanted: what a heartbeat tells.
-    /// `None` while the subscription is behind; its next message carries its cursor.
-    pub fn cursor(&self) -> Option<Cursor> {
-        // In this order: who is live after the look at the head was given everything up to it.
-        let head = self.bus.0.tail.head();
-        self.member.is_live().then(|| Cursor::after(self.bus.instance(), head))
+    /// Gives the outlet a heartbeat, in its order among the events; `heartbeat` makes its bytes from
+    /// where the subscription is. A subscription that is behind gets none: its next message carries
+    /// its cursor.
+    pub fn beat(&self, heartbeat: impl FnOnce(&Cursor) -> Vec<u8> + Send + 'static) {
+        let heartbeat: Heartbeat = Box::new(heartbeat);
+        let beat = Command::Beat { member: Arc::clone(&self.member), heartbeat };
+        // With a full queue there is enough to hear without it.
+        self.bus.0.fan.try_send(beat).ok();
     }
 }
 

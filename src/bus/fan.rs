@@ -13,7 +13,7 @@ use protocol::{Cursor, Event, Filter, Overflow};
 use tokio::sync::mpsc;
 
 use super::catch_up::CatchUp;
-use super::command::{Command, Greeting};
+use super::command::{Command, Greeting, Heartbeat};
 use super::member::{Member, MemberId};
 use super::{Face, Offer, Shared, Standing};
 
@@ -33,7 +33,7 @@ pub(crate) fn start(
     let runtime = tokio::runtime::Handle::current();
     let fan = Fan {
         shared: Arc::downgrade(shared),
-        head: shared.tail.head(),
+        head: shared.log.bounds().head,
         groups: HashMap::new(),
         homes: HashMap::new(),
         behind: HashMap::new(),
@@ -90,6 +90,7 @@ impl Fan {
                 // Nobody waiting means that the catching-up task has ended with its client.
                 live.send(joined).ok();
             }
+            Command::Beat { member, heartbeat } => self.beat(shared, &member, heartbeat),
             Command::Leave(id) => self.leave(id),
         }
     }
@@ -106,7 +107,6 @@ impl Fan {
             self.let_urgent_overtake(piece);
             self.offer_to_groups(shared, piece, None);
             self.head = piece.last().and_then(|event| event.seq).unwrap_or(self.head);
-            shared.tail.handed_out(self.head);
             rest = later;
         }
     }
@@ -233,6 +233,16 @@ impl Fan {
             let key = (member.face.clone(), member.filter.clone());
             self.homes.insert(member.id(), key.clone());
             self.groups.entry(key).or_default().push(Arc::clone(member));
+        }
+    }
+
+    /// Only here it is certain what a live member was offered before. Who is behind gets none: its
+    /// next message carries its cursor.
+    fn beat(&self, shared: &Shared, member: &Member, heartbeat: Heartbeat) {
+        if member.is_live() {
+            let cursor = Cursor::after(shared.instance, self.head);
+            // A full outlet needs no sign of life.
+            member.outlet.offer(&Bytes::from(heartbeat(&cursor)));
         }
     }
 

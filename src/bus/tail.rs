@@ -1,7 +1,6 @@
 //! The newest recorded events, kept in memory so that a client a little behind costs no query.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::Event;
@@ -11,11 +10,7 @@ const TAIL_BYTES: usize = 4 * 1024 * 1024;
 
 /// The end of the log, in memory.
 #[derive(Debug)]
-pub(crate) struct Tail {
-    ring: Mutex<Ring>,
-    /// The number of the last event that was handed to the live subscriptions.
-    head: AtomicU64,
-}
+pub(crate) struct Tail(Mutex<Ring>);
 
 #[derive(Debug)]
 struct Ring {
@@ -29,22 +24,12 @@ impl Tail {
     /// An empty tail of a log whose newest event has this number.
     pub(crate) fn new(head: u64) -> Self {
         let ring = Ring { before: head, events: VecDeque::new(), bytes: 0 };
-        Self { ring: Mutex::new(ring), head: AtomicU64::new(head) }
-    }
-
-    /// The number of the last event that was handed out.
-    pub(crate) fn head(&self) -> u64 {
-        self.head.load(Ordering::Acquire)
-    }
-
-    /// Says that live subscriptions have everything up to here.
-    pub(crate) fn handed_out(&self, seq: u64) {
-        self.head.store(seq, Ordering::Release);
+        Self(Mutex::new(ring))
     }
 
     /// Takes in what was recorded next.
     pub(crate) fn push(&self, batch: &[Arc<Event>]) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for event in batch {
             ring.bytes += event.weight();
             ring.events.push_back(Arc::clone(event));
@@ -58,7 +43,7 @@ impl Tail {
 
     /// The events after `seq`, `most` at most; `None` when it does not reach back that far.
     pub(crate) fn after(&self, seq: u64, most: usize) -> Option<Vec<Arc<Event>>> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let skip = usize::try_from(seq.checked_sub(ring.before)?).ok()?;
         Some(ring.events.iter().skip(skip).take(most).cloned().collect())
     }
@@ -94,6 +79,6 @@ mod tests {
         }
         assert_eq!(tail.after(0, 9), None);
         assert_eq!(tail.after(5, 9).unwrap().len(), 1);
-        assert!(tail.ring.lock().unwrap().bytes <= TAIL_BYTES);
+        assert!(tail.0.lock().unwrap().bytes <= TAIL_BYTES);
     }
 }

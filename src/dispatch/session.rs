@@ -117,9 +117,11 @@ impl Session {
         self.subscriptions.len()
     }
 
-    /// How far a subscription is, for its heartbeat; `None` while it is behind.
-    pub fn cursor(&self, key: &str) -> Option<Cursor> {
-        self.subscriptions.get(key).and_then(Subscription::cursor)
+    /// Has a subscription tell how far it is; `heartbeat` words it.
+    pub fn beat(&self, key: &str, heartbeat: impl FnOnce(&Cursor) -> Vec<u8> + Send + 'static) {
+        if let Some(subscription) = self.subscriptions.get(key) {
+            subscription.beat(heartbeat);
+        }
     }
 
     /// The newest event a classic client is shown when it subscribes.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use protocol::{Cursor, Fault, Filter, Json, Overflow, Request, Start};
+use protocol::{Fault, Filter, Json, Overflow, Request, Start};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -389,10 +389,8 @@ impl Conversation {
     }
 
     fn beat(&self, sub: &str) {
-        let cursor: Option<Cursor> = self.session.cursor(&key(sub));
-        if let Some(cursor) = cursor {
-            self.say(sysadm::heartbeat(sub, &cursor, self.dispatch.clock().now()));
-        }
+        let (name, now) = (sub.to_owned(), self.dispatch.clock().now());
+        self.session.beat(&key(sub), move |cursor| sysadm::heartbeat(&name, cursor, now));
     }
 
     /// Written when everything that was said has been read.

@@ -53,9 +53,23 @@ pub(super) fn child(test: &str, variable: &str, value: &Path) -> std::process::C
     command
 }
 
-/// Everything the log holds, checked to be without a gap.
+/// Everything the log holds, checked to be without a gap. Reads again when retention or an append
+/// came in between.
 pub(super) async fn everything(log: &EventLog) -> Vec<Arc<Event>> {
-    let Bounds { oldest, head } = log.bounds();
+    for _ in 0..1_000 {
+        let Bounds { oldest, head } = log.bounds();
+        let events = read_all(log).await;
+        let after = log.bounds();
+        if (after.oldest, after.head) == (oldest, head) {
+            assert!(events.iter().map(|event| event.seq.unwrap()).eq(oldest..=head));
+            assert!(events.windows(2).all(|pair| pair[0].time < pair[1].time));
+            return events;
+        }
+    }
+    panic!("the log never stood still");
+}
+
+async fn read_all(log: &EventLog) -> Vec<Arc<Event>> {
     let mut events: Vec<Arc<Event>> = Vec::new();
     while let Some(next) = log
         .read(events.last().and_then(|last| last.seq).unwrap_or(0), 1000, 1 << 20)
@@ -65,8 +79,6 @@ pub(super) async fn everything(log: &EventLog) -> Vec<Arc<Event>> {
     {
         events.extend(next);
     }
-    assert!(events.iter().map(|event| event.seq.unwrap()).eq(oldest..=head));
-    assert!(events.windows(2).all(|pair| pair[0].time < pair[1].time));
     events
 }
 
