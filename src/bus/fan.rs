@@ -144,8 +144,7 @@ impl Fan {
                 continue;
             }
             // Its leave may have found the queue full.
-            members.retain(|member| !member.has_left());
-            members.retain(|member| match member.outlet.offer(&bytes) {
+            members.retain(|member| match member.offer_if_there(&bytes) {
                 Offer::Taken => true,
                 Offer::Gone => false,
                 Offer::Full => {

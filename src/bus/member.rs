@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use protocol::{Filter, Overflow};
 
 use super::lane::Lane;
-use super::{Face, Outlet, Subscribe};
+use super::{Face, Offer, Outlet, Subscribe};
 
 /// Tells subscriptions apart within one daemon run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +64,11 @@ impl Member {
 
     pub(crate) fn has_left(&self) -> bool {
         self.phase.load(Ordering::Acquire) == Phase::Left as u8
+    }
+
+    /// Offers bytes to the outlet unless the subscription has left.
+    pub(crate) fn offer_if_there(&self, bytes: &Bytes) -> Offer {
+        if self.has_left() { Offer::Gone } else { self.outlet.offer(bytes) }
     }
 
     /// Served by the fan-out thread from now on; `false` when it has left meanwhile.
