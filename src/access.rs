@@ -3,6 +3,8 @@
 //! It knows tokens, sessions, local peers and roles. It must not know protocols or what a method
 //! does. `dispatch` asks it before anything else happens.
 
+pub mod challenge;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
