@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::sight::{Classes, Layer, Sight};
 use crate::store::{Store, StoreError, Token};
 
 /// How every made token begins, so that scanners for leaked secrets find it.
@@ -41,6 +42,11 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Which events they may hear.
+    pub fn sight(&self, classes: Classes) -> Sight {
+        Sight::new([Layer { level: Some(self.role), hearings: Vec::new() }], classes)
+    }
+
     /// How long the token behind it is still good for; `None` for ever, zero when it has expired.
     pub fn time_left(&self, now: Time) -> Option<Duration> {
         let left = |expires: Time| expires.micros().saturating_sub(now.micros());

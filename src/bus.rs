@@ -27,12 +27,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::manifest::Retain;
-use protocol::{Cursor, Draft, Event, Fault, FaultKind, Filter, Gap, GapReason, Overflow, Start};
+use protocol::{Cursor, Draft, Event, Fault, FaultKind, Gap, GapReason, Overflow, Start};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
+use crate::sight::{Classes, Interest};
 use crate::store::{Bounds, EventLog, Record, StoreError, Submitted};
 
 pub use face::{Face, Wording};
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     tasks: Tasks,
     tail: Tail,
     latest: Latest,
+    classes: Classes,
     fan: mpsc::Sender<Command>,
     next_member: AtomicU64,
 }
@@ -69,8 +71,8 @@ pub(crate) struct Shared {
 /// What somebody wants to subscribe to.
 #[derive(Debug)]
 pub struct Subscribe {
-    /// Which events.
-    pub filter: Filter,
+    /// Which events, of those the subscriber may hear.
+    pub interest: Interest,
     /// From where on.
     pub start: Start,
     /// What happens when the outlet is full.
@@ -119,8 +121,10 @@ impl Bus {
         let tail = Tail::new(log.bounds().head);
         let latest = Latest::default();
         let next_member = AtomicU64::new(1);
+        let classes = own::audible();
         let shared =
-            Arc::new(Shared { log, clock, instance, tasks, tail, latest, fan, next_member });
+            Shared { log, clock, instance, tasks, tail, latest, classes, fan, next_member };
+        let shared = Arc::new(shared);
         fan::start(&shared, commands)?;
         let recorded = shared.fan.clone();
         shared.log.on_commit(Box::new(move |batch| {
@@ -138,6 +142,11 @@ impl Bus {
     /// Everything up to now: where a subscription to the future would begin.
     pub fn head(&self) -> Cursor {
         Cursor::after(self.0.instance, self.0.log.bounds().head)
+    }
+
+    /// Who may hear which class. Plugins' classes are declared here as they come and go.
+    pub fn classes(&self) -> &Classes {
+        &self.0.classes
     }
 
     /// The durable log behind it.
@@ -191,7 +200,7 @@ impl Bus {
         wanted: Subscribe,
         greet: impl FnOnce(&Standing) -> Vec<u8> + Send + 'static,
     ) -> Result<Subscription, Fault> {
-        wanted.filter.check().map_err(Fault::bad_request)?;
+        wanted.interest.filter.check().map_err(Fault::bad_request)?;
         let start = wanted.start.clone();
         let id = MemberId(self.0.next_member.fetch_add(1, Ordering::Relaxed));
         let member = Arc::new(Member::new(id, wanted));
@@ -309,25 +318,28 @@ impl Shared {
         Ok(event)
     }
 
-    /// The newest event of every class and subject the filter wants, oldest first: the kept
+    /// The newest event of every class and subject that is wanted, oldest first: the kept
     /// state, then the newest of the log.
-    pub(crate) async fn snapshot(&self, filter: &Filter) -> Result<Vec<Arc<Event>>, StoreError> {
-        let mut events = self.log.newest_each(filter.clone(), latest::KEPT_MAX).await?;
-        events.extend(self.latest.matching(filter));
+    pub(crate) async fn snapshot(
+        &self,
+        interest: &Interest,
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let mut events = self.log.newest_each(interest.clone(), latest::KEPT_MAX).await?;
+        events.extend(self.latest.matching(interest));
         events.sort_by_key(|event| event.time);
         Ok(events)
     }
 }
 
 impl Bus {
-    /// The newest event the filter wants, recorded or kept as state.
+    /// The newest event that is wanted, recorded or kept as state.
     ///
     /// # Errors
     /// `unavailable` when the log cannot be read.
-    pub async fn newest(&self, filter: &Filter) -> Result<Option<Arc<Event>>, Fault> {
+    pub async fn newest(&self, interest: &Interest) -> Result<Option<Arc<Event>>, Fault> {
         let recorded =
-            self.0.log.newest(filter.clone()).await.map_err(|error| unreadable(&error))?;
-        let kept = self.0.latest.matching(filter);
+            self.0.log.newest(interest.clone()).await.map_err(|error| unreadable(&error))?;
+        let kept = self.0.latest.matching(interest);
         Ok(recorded.into_iter().chain(kept).max_by_key(|event| event.time))
     }
 }

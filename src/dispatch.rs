@@ -20,9 +20,10 @@ use crate::access::{Access, Principal};
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::host::{Caller, Host};
+use crate::sight::Sight;
 
 pub use builtin::{Builtin, own_methods};
-pub use session::{Session, SubscriptionAnswer};
+pub use session::{Session, SubscriptionAnswer, Wanted};
 
 /// The version of the protocol extensions that `rpc/hello` offers.
 pub const PROTOCOL: u64 = 1;
@@ -99,6 +100,11 @@ impl Dispatch {
     /// Who may what.
     pub fn access(&self) -> &Access {
         &self.0.access
+    }
+
+    /// What this principal may hear.
+    pub fn sight(&self, principal: &Principal) -> Sight {
+        principal.sight(self.0.bus.classes().clone())
     }
 
     /// The time.

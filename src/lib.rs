@@ -12,7 +12,7 @@
 //! | 4 | [`host`], [`access`] | plugin processes; who may what |
 //! | 3 | [`bus`] | publish, subscribe, replay, priorities, lag |
 //! | 2 | [`store`] | the only SQL |
-//! | 1 | [`config`], [`clock`], [`lifecycle`] | settings; the time; tasks |
+//! | 1 | [`config`], [`clock`], [`lifecycle`], [`sight`] | settings; the time; tasks; which events one may hear |
 //! | 0 | the crate `protocol` | words |
 //!
 //! Beside the tower stands [`cli`], on floor 0 alone.
@@ -20,6 +20,7 @@
 pub mod clock;
 pub mod config;
 pub mod lifecycle;
+pub mod sight;
 
 pub mod store;
 

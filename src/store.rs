@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use protocol::{Class, Event, Filter, Json, Priority, Time};
+use protocol::{Class, Event, Json, Priority, Time};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
@@ -36,6 +36,7 @@ use self::lane::Lane;
 use self::retention::Retention;
 use self::writer::{Append, Errand, Job, Progress, Writer};
 use crate::clock::Clock;
+use crate::sight::Interest;
 
 pub use self::error::StoreError;
 pub use self::history::{PAGE_MAX, Page, Query};
@@ -364,8 +365,8 @@ impl EventLog {
 
     /// The newest event that matches. A filter for classes or for priority 6 and above finds it by
     /// an index; any other may have to walk the whole log, in pieces between other questions.
-    pub async fn newest(&self, filter: Filter) -> Result<Option<Arc<Event>>, StoreError> {
-        let mut query = Query { filter, limit: 1, newest_first: true, ..Query::default() };
+    pub async fn newest(&self, interest: Interest) -> Result<Option<Arc<Event>>, StoreError> {
+        let mut query = Query { interest, limit: 1, newest_first: true, ..Query::default() };
         loop {
             let mut page = self.page(query.clone()).await?;
             if page.resume.is_none() || !page.events.is_empty() {
@@ -379,10 +380,10 @@ impl EventLog {
     /// as the log knows it. In order; the `limit` newest of them, 10,000 at most.
     pub async fn newest_each(
         &self,
-        filter: Filter,
+        interest: Interest,
         limit: usize,
     ) -> Result<Vec<Arc<Event>>, StoreError> {
-        self.shared.history.run(move |db| history::newest_each(db, &filter, limit)).await
+        self.shared.history.run(move |db| history::newest_each(db, &interest, limit)).await
     }
 }
 

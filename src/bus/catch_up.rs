@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use protocol::{Cursor, Event, Fault, Filter, Gap, GapReason, Overflow, Priority};
+use protocol::{Cursor, Event, Fault, Gap, GapReason, Overflow, Priority};
 use tokio::sync::oneshot;
 
 use super::command::{Command, Greeting};
@@ -70,7 +70,7 @@ impl CatchUp {
         };
         let mut hello = greeting(&standing);
         if place.snapshot {
-            let state = shared.snapshot(&member.filter).await.map_err(|e| unreadable(&e))?;
+            let state = shared.snapshot(&member.interest).await.map_err(|e| unreadable(&e))?;
             let cursor = Cursor::after(shared.instance, seq);
             for event in state.iter().filter(|event| event.seq.unwrap_or(0) <= seq) {
                 member.face.event(event, &cursor, &mut hello);
@@ -230,7 +230,7 @@ impl CatchUp {
             for event in &events {
                 let seq = event.seq.unwrap_or(until);
                 let wanted =
-                    self.member.filter.matches(event) && !self.member.lane().has_overtaken(seq);
+                    self.member.interest.matches(event) && !self.member.lane().has_overtaken(seq);
                 if wanted && !selection.take(event) {
                     return Ok(until);
                 }
@@ -321,12 +321,10 @@ impl CatchUp {
         if behind <= READ_EVENTS as u64 {
             return Ok(());
         }
-        let filter = Filter {
-            min_priority: self.member.filter.min_priority.max(Priority::CRITICAL),
-            ..self.member.filter.clone()
-        };
+        let mut interest = self.member.interest.clone();
+        interest.filter.min_priority = interest.filter.min_priority.max(Priority::CRITICAL);
         let query = Query {
-            filter,
+            interest,
             after_seq: Some(self.seq),
             limit: protocol::cursor::AHEAD_MAX,
             ..Query::default()
@@ -377,7 +375,7 @@ pub(crate) fn in_turn(shared: &Shared, member: &Member, events: &[Arc<Event>]) -
     let mut frames = Vec::new();
     let lane = member.lane();
     let ahead = lane.ahead();
-    for event in events.iter().filter(|event| member.filter.matches(event)) {
+    for event in events.iter().filter(|event| member.interest.matches(event)) {
         let seq = event.seq.unwrap_or_default();
         if !lane.has_overtaken(seq) {
             let later = ahead.iter().copied().filter(|number| *number > seq).collect();

@@ -9,13 +9,14 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use protocol::manifest::Retain;
-use protocol::{Cursor, Event, Filter, Overflow};
+use protocol::{Cursor, Event, Overflow};
 use tokio::sync::mpsc;
 
 use super::catch_up::CatchUp;
 use super::command::{Command, Greeting, Heartbeat};
 use super::member::{Member, MemberId};
 use super::{Face, Offer, Shared, Standing};
+use crate::sight::Interest;
 
 /// What one offer to an outlet holds at most, roughly: large enough that a burst costs one system
 /// call for each client, small enough to fit beside a full queue.
@@ -47,7 +48,7 @@ pub(crate) fn start(
 }
 
 /// Subscriptions with equal keys get equal bytes.
-type Key = (Face, Filter);
+type Key = (Face, Interest);
 
 struct Fan {
     shared: Weak<Shared>,
@@ -114,7 +115,7 @@ impl Fan {
     /// Hands on an event that is not in the log.
     fn pass(&mut self, shared: &Arc<Shared>, event: &Arc<Event>, retain: Retain) {
         self.behind.retain(|_, member| !member.has_left());
-        for member in self.behind.values().filter(|member| member.filter.matches(event)) {
+        for member in self.behind.values().filter(|member| member.interest.matches(event)) {
             keep_for_later(member, event, retain);
         }
         self.offer_to_groups(shared, std::slice::from_ref(event), Some(retain));
@@ -123,7 +124,7 @@ impl Fan {
     fn let_urgent_overtake(&mut self, piece: &[Arc<Event>]) {
         self.behind.retain(|_, member| !member.has_left());
         for event in piece.iter().filter(|event| event.priority.is_critical()) {
-            for member in self.behind.values().filter(|member| member.filter.matches(event)) {
+            for member in self.behind.values().filter(|member| member.interest.matches(event)) {
                 member.lane().put_urgent(event);
             }
         }
@@ -138,8 +139,8 @@ impl Fan {
     ) {
         let mut encoded = Encoded::new(shared, piece, self.head);
         let mut fallen = Vec::new();
-        for ((face, filter), members) in &mut self.groups {
-            let bytes = encoded.wanted(face, filter);
+        for ((face, interest), members) in &mut self.groups {
+            let bytes = encoded.wanted(face, interest);
             if bytes.is_empty() {
                 continue;
             }
@@ -178,7 +179,7 @@ impl Fan {
         for event in piece {
             match passing {
                 Some(retain) => keep_for_later(&member, event, retain),
-                None if event.priority.is_critical() && member.filter.matches(event) => {
+                None if event.priority.is_critical() && member.interest.matches(event) => {
                     member.lane().put_urgent(event);
                 }
                 None => {}
@@ -229,7 +230,7 @@ impl Fan {
 
     fn take_in(&mut self, member: &Arc<Member>) {
         if member.go_live() {
-            let key = (member.face.clone(), member.filter.clone());
+            let key = (member.face.clone(), member.interest.clone());
             self.homes.insert(member.id(), key.clone());
             self.groups.entry(key).or_default().push(Arc::clone(member));
         }
@@ -289,10 +290,10 @@ impl<'a> Encoded<'a> {
         Self { piece, cursors: piece.iter().map(cursor).collect(), faces: HashMap::new() }
     }
 
-    /// What of the piece passes the filter, in the words of the face.
-    fn wanted(&mut self, face: &Face, filter: &Filter) -> Bytes {
+    /// What of the piece is wanted and allowed, in the words of the face.
+    fn wanted(&mut self, face: &Face, interest: &Interest) -> Bytes {
         let wanted: Vec<usize> =
-            (0..self.piece.len()).filter(|at| filter.matches(&self.piece[*at])).collect();
+            (0..self.piece.len()).filter(|at| interest.matches(&self.piece[*at])).collect();
         if wanted.is_empty() {
             return Bytes::new();
         }

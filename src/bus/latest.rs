@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use protocol::{Event, Filter};
+use protocol::Event;
+
+use crate::sight::Interest;
 
 /// Classes and subjects kept: far more than a host has, few enough to bound the memory.
 pub(crate) const KEPT_MAX: usize = 4096;
@@ -26,9 +28,9 @@ impl Latest {
         }
     }
 
-    pub(crate) fn matching(&self, filter: &Filter) -> Vec<Arc<Event>> {
+    pub(crate) fn matching(&self, interest: &Interest) -> Vec<Arc<Event>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.values().filter(|event| filter.matches(event)).cloned().collect()
+        kept.values().filter(|event| interest.matches(event)).cloned().collect()
     }
 }
 

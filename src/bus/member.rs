@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use protocol::{Filter, Overflow};
+use protocol::Overflow;
 
 use super::lane::Lane;
 use super::{Face, Offer, Outlet, Subscribe};
+use crate::sight::Interest;
 
 /// Tells subscriptions apart within one daemon run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +30,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Member {
     id: MemberId,
-    pub(crate) filter: Filter,
+    pub(crate) interest: Interest,
     pub(crate) overflow: Overflow,
     pub(crate) face: Face,
     pub(crate) outlet: Arc<dyn Outlet>,
@@ -41,7 +42,7 @@ impl Member {
     pub(crate) fn new(id: MemberId, wanted: Subscribe) -> Self {
         Self {
             id,
-            filter: wanted.filter,
+            interest: wanted.interest,
             overflow: wanted.overflow,
             face: wanted.face,
             outlet: wanted.outlet,

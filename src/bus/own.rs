@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use protocol::manifest::ClassDeclaration;
 use serde::Deserialize;
 
+use crate::sight::Classes;
+
 static CLASSES: LazyLock<Vec<OwnClass>> = LazyLock::new(|| {
     serde_json::from_str(include_str!("own.json")).unwrap_or_else(|error| {
         tracing::error!(%error, "the daemon's own event classes are declared wrong");
@@ -29,6 +31,12 @@ pub struct OwnClass {
 /// All of them; what stands for a part of a family comes before the family.
 pub fn own_classes() -> &'static [OwnClass] {
     &CLASSES
+}
+
+/// Who may hear them; a family's role stands for every class below it.
+pub(crate) fn audible() -> Classes {
+    let declared = own_classes().iter().map(|own| &own.declared);
+    Classes::with_families(declared.map(|class| (class.class.as_str().to_owned(), class.role)))
 }
 
 /// The declaration that holds for this class, if it is one of the daemon's.

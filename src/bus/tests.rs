@@ -178,7 +178,7 @@ impl Bench {
     async fn subscribe(&self, client: &Arc<Client>, start: Start, over: Overflow) -> Subscription {
         let outlet: Arc<Client> = Arc::clone(client);
         let wanted = Subscribe {
-            filter: Filter::default(),
+            interest: Filter::default().into(),
             start,
             overflow: over,
             face: Face::new(&PLAIN, "t"),
@@ -339,7 +339,7 @@ async fn cursors_from_elsewhere_are_told_apart() {
     let gap_of = async |cursor: Cursor| {
         let (told, gap) = std::sync::mpsc::sync_channel(1);
         let wanted = Subscribe {
-            filter: Filter::default(),
+            interest: Filter::default().into(),
             start: Start::After(cursor),
             overflow: Overflow::Lossless,
             face: Face::new(&PLAIN, "t"),

@@ -133,7 +133,7 @@ pub(super) async fn answer(
     let args = &request.args;
     match (method, request.action()) {
         ("rpc/query", _) => Ok(Json::from(json!(dispatch.query(principal)))),
-        ("events/list", _) => events::list(dispatch, args).await,
+        ("events/list", _) => events::list(dispatch, principal, args).await,
         ("events/fire", _) => events::fire(dispatch, args).await,
         ("rpc/plugins", Some("list")) => {
             Ok(Json::from(json!({ "plugins": dispatch.0.host.status() })))

@@ -5,7 +5,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Dispatch;
+use crate::access::Principal;
 use crate::bus::own_class;
+use crate::sight::Interest;
 use crate::store::{PAGE_MAX, Query};
 
 /// The source of events that clients fire.
@@ -75,7 +77,11 @@ const fn default_limit() -> usize {
 }
 
 /// One page of history.
-pub(super) async fn list(dispatch: &Dispatch, args: &Value) -> Result<Json, Fault> {
+pub(super) async fn list(
+    dispatch: &Dispatch,
+    principal: &Principal,
+    args: &Value,
+) -> Result<Json, Fault> {
     let asked = match args {
         Value::Null | Value::String(_) => json!({}),
         other => other.clone(),
@@ -87,7 +93,8 @@ pub(super) async fn list(dispatch: &Dispatch, args: &Value) -> Result<Json, Faul
     }
     list.filter.check().map_err(Fault::bad_request)?;
     let List { filter, since, until, after_seq, before_seq, limit, newest_first } = list;
-    let query = Query { filter, since, until, after_seq, before_seq, limit, newest_first };
+    let interest = Interest { filter, sight: dispatch.sight(principal) };
+    let query = Query { interest, since, until, after_seq, before_seq, limit, newest_first };
     let log = dispatch.0.bus.log();
     let page = log.page(query).await.map_err(|error| crate::bus::unreadable(&error))?;
     let bounds = log.bounds();

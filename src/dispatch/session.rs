@@ -4,14 +4,30 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Cursor, Event, Fault, FaultKind, Filter};
+use protocol::{Cursor, Event, Fault, FaultKind, Filter, Overflow, Start};
 
 use super::{Dispatch, not_logged_in};
 use crate::access::{Login, Principal};
-use crate::bus::{Standing, Subscribe, Subscription};
+use crate::bus::{Face, Outlet, Standing, Subscribe, Subscription};
+use crate::sight::{Interest, Sight};
 
 /// Makes the first bytes of a subscription from where the log stands.
 pub type SubscriptionAnswer = Box<dyn FnOnce(&Standing) -> Vec<u8> + Send>;
+
+/// What a client wants to subscribe to; the session adds what it may.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Which events.
+    pub filter: Filter,
+    /// From where on.
+    pub start: Start,
+    /// What happens when the outlet is full.
+    pub overflow: Overflow,
+    /// How events become bytes.
+    pub face: Face,
+    /// Where the bytes go.
+    pub outlet: Arc<dyn Outlet>,
+}
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -75,14 +91,15 @@ impl Session {
     pub async fn subscribe(
         &mut self,
         key: String,
-        wanted: Subscribe,
+        wanted: Wanted,
         answer: SubscriptionAnswer,
     ) -> Result<(), Fault> {
-        if self.principal.is_none() {
-            return Err(not_logged_in());
-        }
+        let sight = self.sight()?;
         self.subscriptions.remove(&key);
         self.check_room_for(1)?;
+        let Wanted { filter, start, overflow, face, outlet } = wanted;
+        let interest = Interest { filter, sight };
+        let wanted = Subscribe { interest, start, overflow, face, outlet };
         let subscription = self.dispatch.0.bus.subscribe(wanted, answer).await?;
         self.subscriptions.insert(key, subscription);
         Ok(())
@@ -112,6 +129,12 @@ impl Session {
         self.subscriptions.contains_key(key)
     }
 
+    /// What whoever is logged in may hear.
+    fn sight(&self) -> Result<Sight, Fault> {
+        let principal = self.principal.as_ref().ok_or_else(not_logged_in)?;
+        Ok(self.dispatch.sight(principal))
+    }
+
     /// How many there are.
     pub fn subscription_count(&self) -> usize {
         self.subscriptions.len()
@@ -129,10 +152,8 @@ impl Session {
     /// # Errors
     /// `unauthorized` when nobody is logged in, `unavailable` when the log cannot be read.
     pub async fn newest(&self, filter: &Filter) -> Result<Option<Arc<Event>>, Fault> {
-        if self.principal.is_none() {
-            return Err(not_logged_in());
-        }
-        self.dispatch.0.bus.newest(filter).await
+        let sight = self.sight()?;
+        self.dispatch.0.bus.newest(&Interest { filter: filter.clone(), sight }).await
     }
 
     /// Everything recorded up to now.

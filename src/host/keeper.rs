@@ -256,6 +256,7 @@ impl Keeper {
 
     fn show(&self) {
         let table = Table::new(self.entries.clone(), self.refused.clone());
+        self.context.bus.classes().declare(table.audible());
         self.table.send_replace(Arc::new(table));
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::link::VERSIONS;
 use protocol::manifest::Kind;
-use protocol::{Role, Time};
+use protocol::{Class, Role, Time};
 use tokio::sync::{mpsc, watch};
 
 use super::discover::{Origin, PluginSpec, Refusal};
@@ -64,6 +64,17 @@ impl Table {
         let of = |action: Option<&str>| routes.iter().find(|r| r.action.as_deref() == action);
         let route = action.and_then(|action| of(Some(action))).or_else(|| of(None))?;
         Some((self.entries.get(&route.plugin)?, route))
+    }
+
+    /// Every class that a plugin declares, and the least role that may hear it.
+    pub(crate) fn audible(&self) -> Vec<(Class, Role)> {
+        let running = self.entries.values().filter(|entry| entry.commands.is_some());
+        let audible = |entry: &Entry| {
+            let face = entry.face.borrow();
+            let declared = face.spec.manifest.events.iter();
+            declared.map(|class| (class.class.clone(), class.role)).collect::<Vec<_>>()
+        };
+        running.flat_map(audible).collect()
     }
 
     /// Whether the method exists for some action.

@@ -23,10 +23,10 @@ use super::outbox::{End, Half, Outbox};
 use super::stream::Stream;
 use super::timers::{Due, Timers};
 use crate::access::{Principal, SESSION_SECONDS};
-use crate::bus::{Face, Outlet, Standing, Subscribe};
-use crate::dispatch::{Dispatch, Limits, Session};
+use crate::bus::{Face, Outlet, Standing};
+use crate::dispatch::{Dispatch, Limits, Session, Wanted};
 use crate::lifecycle::{Stop, Tasks};
-use crate::wire::sysadm::{self, Classic, OptedIn, Said, Wanted};
+use crate::wire::sysadm::{self, Classic, OptedIn, Said};
 
 /// Bytes of one message before login: a login has a few hundred.
 const ANONYMOUS_BYTES: usize = 8 * 1024;
@@ -284,21 +284,29 @@ impl Conversation {
         }
     }
 
-    async fn subscribe_or_not(&mut self, said: &Said<'_>, wanted: Wanted) -> Result<(), Fault> {
+    async fn subscribe_or_not(
+        &mut self,
+        said: &Said<'_>,
+        wanted: sysadm::Wanted,
+    ) -> Result<(), Fault> {
         if self.session.principal().is_none() {
             return Err(crate::dispatch::not_logged_in());
         }
         match (&*said.name, wanted) {
-            ("subscribe", Wanted::Classic(classes)) => self.subscribe_classic(said, &classes).await,
-            ("subscribe", Wanted::OptedIn(wanted)) => self.subscribe_opted_in(said, wanted).await,
-            (_, Wanted::Classic(classes)) => {
+            ("subscribe", sysadm::Wanted::Classic(classes)) => {
+                self.subscribe_classic(said, &classes).await
+            }
+            ("subscribe", sysadm::Wanted::OptedIn(wanted)) => {
+                self.subscribe_opted_in(said, wanted).await
+            }
+            (_, sysadm::Wanted::Classic(classes)) => {
                 for class in &classes {
                     self.session.unsubscribe(&classic_key(class));
                 }
                 self.say(sysadm::answer(said, &classic_answer("unsubscribe", &classes)));
                 Ok(())
             }
-            (_, Wanted::OptedIn(OptedIn { sub, .. })) => {
+            (_, sysadm::Wanted::OptedIn(OptedIn { sub, .. })) => {
                 self.timers.stop_beating(&sub);
                 if !self.session.unsubscribe(&key(&sub)) {
                     return Err(Fault::not_found(format!("there is no subscription {sub:?}")));
@@ -358,10 +366,10 @@ impl Conversation {
         Ok(())
     }
 
-    fn wanted(&self, filter: Filter, start: Start, overflow: Overflow, face: Face) -> Subscribe {
+    fn wanted(&self, filter: Filter, start: Start, overflow: Overflow, face: Face) -> Wanted {
         let outbox = Arc::clone(&self.outbox);
         let outlet: Arc<dyn Outlet> = outbox;
-        Subscribe { filter, start, overflow, face, outlet }
+        Wanted { filter, start, overflow, face, outlet }
     }
 
     async fn keep_time(&mut self) -> Next {

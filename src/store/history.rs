@@ -1,6 +1,6 @@
 //! Questions about the past: pages, the newest event, the newest of each.
 //!
-//! SQL narrows by what has an index; what matches is decided by [`Filter::matches`] alone, so that
+//! SQL narrows by what has an index; what matches is decided by [`Interest::matches`] alone, so that
 //! history, replay and live delivery can never disagree.
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::error::Failure;
 use super::rows::{COLUMNS, decode, kind_of, seq_of};
+use crate::sight::Interest;
 
 /// The most events in one page.
 pub const PAGE_MAX: usize = 1000;
@@ -26,8 +27,8 @@ const CLASSES_KNOWN_MAX: usize = 1000;
 /// What is asked of history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Which events.
-    pub filter: Filter,
+    /// Which events, of those the asker may hear.
+    pub interest: Interest,
     /// Only events recorded at or after this time.
     pub since: Option<Time>,
     /// Only events recorded before this time.
@@ -59,7 +60,7 @@ pub(super) fn page(db: &mut Connection, query: &Query, scan_max: usize) -> Resul
     // One transaction, so that retention cannot move the ground between two statements.
     let db = db.transaction()?;
     let Some((after, before)) = window(&db, query)? else { return Ok(Page::default()) };
-    let route = Route::of(&db, &query.filter)?;
+    let route = Route::of(&db, &query.interest.filter)?;
     let mut statement = db.prepare_cached(&route.sql(query.newest_first))?;
     let mut rows = statement.query(params_from_iter(route.values(after, before)))?;
     let (mut page, mut scanned) = (Page::default(), 0);
@@ -71,7 +72,7 @@ pub(super) fn page(db: &mut Connection, query: &Query, scan_max: usize) -> Resul
         }
         scanned += 1;
         page.resume = Some(seq_of(row)?);
-        page.events.extend(wanted(row, &query.filter)?);
+        page.events.extend(wanted(row, &query.interest)?);
     }
     page.resume = None;
     Ok(page)
@@ -80,11 +81,11 @@ pub(super) fn page(db: &mut Connection, query: &Query, scan_max: usize) -> Resul
 /// See [`super::EventLog::newest_each`].
 pub(super) fn newest_each(
     db: &mut Connection,
-    filter: &Filter,
+    interest: &Interest,
     limit: usize,
 ) -> Result<Vec<Arc<Event>>, Failure> {
     let db = db.transaction()?;
-    let (narrowing, classes) = match narrowed(&db, filter)? {
+    let (narrowing, classes) = match narrowed(&db, &interest.filter)? {
         Some(classes) => (format!("WHERE class IN ({})", places(classes.len())), classes),
         None => (String::new(), Vec::new()),
     };
@@ -97,7 +98,7 @@ pub(super) fn newest_each(
         let Some(row) = newest.next()? else { break };
         let mut event = event.query([row.get::<_, i64>(0)?])?;
         if let Some(row) = event.next()? {
-            found.extend(wanted(row, filter)?);
+            found.extend(wanted(row, interest)?);
         }
     }
     found.reverse();
@@ -152,13 +153,14 @@ impl Route {
 }
 
 /// The event of this row if it is wanted. The cheap parts of the filter spare building the rest.
-fn wanted(row: &Row<'_>, filter: &Filter) -> Result<Option<Arc<Event>>, Failure> {
+fn wanted(row: &Row<'_>, interest: &Interest) -> Result<Option<Arc<Event>>, Failure> {
     let (priority, class) = kind_of(row)?;
+    let filter = &interest.filter;
     if priority < filter.min_priority || !filter.wants_class(class) {
         return Ok(None);
     }
     let event = decode(row)?;
-    Ok(filter.matches(&event).then(|| Arc::new(event)))
+    Ok(interest.matches(&event).then(|| Arc::new(event)))
 }
 
 /// The classes in the log that the filter wants, when they are few enough to be worth an index.

@@ -13,6 +13,7 @@ const FLOORS: [(&str, u8); 13] = [
     ("config", 1),
     ("clock", 1),
     ("lifecycle", 1),
+    ("sight", 1),
     ("store", 2),
     ("bus", 3),
     ("host", 4),

@@ -156,6 +156,15 @@ pub struct Method {
     pub kind: Kind,
     /// The least role that may call it.
     pub role: Role,
+    /// What it is done to, as the subject of events would name it, with arguments in braces:
+    /// `/datasets/{dataset}`. Rights that are bound to resources are judged by it; a method without
+    /// it is not within such rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Arguments that are secrets: the audit trail keeps that they were there, not what they were.
+    /// Names such as `password` and `token` need not be listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// Milliseconds it may take; absent: `limits.call_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -203,6 +212,8 @@ pub struct ClassDeclaration {
     /// What an event has that says no priority.
     #[serde(default)]
     pub priority_default: Priority,
+    /// The least role that hears it, live and in history.
+    pub role: Role,
     /// The most urgent it may be; a higher one is lowered to this.
     #[serde(default = "ClassDeclaration::any_priority")]
     pub priority_max: Priority,
@@ -313,7 +324,7 @@ mod tests {
 
     const SMALL: &str = r#"{"manifest_version":1,"id":"hello","version":"1.0.0","exec":["./hello"],
         "methods":[{"method":"hello/say","kind":"query","role":"viewer"}],
-        "events":[{"class":"hello.said","priority_max":3}]}"#;
+        "events":[{"class":"hello.said","role":"viewer","priority_max":3}]}"#;
 
     #[test]
     fn a_small_manifest_gets_the_defaults() {

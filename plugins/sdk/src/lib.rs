@@ -38,7 +38,7 @@
 //!     "version": "1.0.0",
 //!     "exec": ["./hello"],
 //!     "methods": [{ "method": "hello/say", "kind": "query", "role": "viewer" }],
-//!     "events": [{ "class": "hello.said", "priority_max": 2 }]
+//!     "events": [{ "class": "hello.said", "role": "viewer", "priority_max": 2 }]
 //! }"#;
 //!
 //! fn main() -> std::process::ExitCode {

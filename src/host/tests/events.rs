@@ -97,7 +97,7 @@ async fn progress_of_a_call_in_flight_becomes_its_newest_event() {
     yard.call("sleep", json!({ "ms": 50 })).await.unwrap();
     let filter = protocol::Filter::default();
     let event = loop {
-        match yard.bus.newest(&filter).await.unwrap() {
+        match yard.bus.newest(&filter.clone().into()).await.unwrap() {
             Some(event) if event.class.as_str() == "call.progress" => break event,
             _ => tokio::time::sleep(Duration::from_millis(10)).await,
         }

@@ -45,7 +45,7 @@ async fn what_is_too_old_goes_except_the_newest() {
     until(&store.log(), "old ones go", |bounds| bounds.oldest == 3001).await;
     assert_eq!(everything(&store.log()).await.len(), 5);
     // What the snapshot knows of removed events goes with them.
-    let newest = store.log().newest_each(Filter::default(), 100).await.unwrap();
+    let newest = store.log().newest_each(Filter::default().into(), 100).await.unwrap();
     assert!(newest.iter().map(|event| event.seq.unwrap()).eq(3001..=3005));
     store.close();
     clock.advance(Duration::from_hours(1));

@@ -74,7 +74,7 @@ fn methods(id: &str) -> Value {
 }
 
 fn classes(id: &str) -> Value {
-    let class = |class: &str, retain: &str, priority: u8| json!({ "class": class, "retain": retain, "priority_default": priority });
+    let class = |class: &str, retain: &str, priority: u8| json!({ "class": class, "role": "viewer", "retain": retain, "priority_default": priority });
     json!([
         class(&format!("{id}.event"), "log", 1),
         class(&format!("{id}.state"), "latest", 1),

@@ -1,0 +1,243 @@
+//! Floor 1: which events somebody may hear.
+//!
+//! It knows the rights of a listener and the least role each event class declares. It must not
+//! know who the listener is: `access` makes a [`Sight`], and the log and the bus ask it, so that
+//! live delivery, replay and history can never disagree. Pure but for the table of classes, which
+//! is shared because plugins come and go.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use protocol::class::covers;
+use protocol::{Class, Event, Filter, Role};
+
+/// The least role that may hear each class, as manifests declare it. Cheap to clone; every clone
+/// is the same table.
+#[derive(Debug, Clone, Default)]
+pub struct Classes(Arc<RwLock<Declared>>);
+
+#[derive(Debug, Default)]
+struct Declared {
+    exact: HashMap<String, Role>,
+    /// A class and everything below it; the first that covers counts.
+    families: Vec<(String, Role)>,
+}
+
+impl Classes {
+    /// A table of families alone: each `(class, role)` stands for the class and all below it.
+    pub fn with_families(families: impl IntoIterator<Item = (String, Role)>) -> Self {
+        let families = families.into_iter().map(|(class, role)| (format!("{class}.*"), role));
+        let declared = Declared { exact: HashMap::new(), families: families.collect() };
+        Self(Arc::new(RwLock::new(declared)))
+    }
+
+    /// Puts these in the place of what was declared before. Where two declare the same class, the
+    /// stricter role counts.
+    pub fn declare(&self, declarations: impl IntoIterator<Item = (Class, Role)>) {
+        let mut exact: HashMap<String, Role> = HashMap::new();
+        for (class, role) in declarations {
+            let least = exact.entry(class.into()).or_insert(role);
+            *least = role.max(*least);
+        }
+        self.0.write().unwrap_or_else(PoisonError::into_inner).exact = exact;
+    }
+
+    /// The least role for a class; `None` when nobody declares it, for example because its plugin
+    /// is gone.
+    pub fn least(&self, class: &str) -> Option<Role> {
+        let declared = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        declared.exact.get(class).copied().or_else(|| {
+            let family = declared.families.iter().find(|(pattern, _)| covers(pattern, class));
+            family.map(|(_, role)| *role)
+        })
+    }
+}
+
+/// What one set of rights lets its holder hear: everything up to a role, and what is granted
+/// beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Layer {
+    /// Every class that declares this role or a lesser one; `admin` also hears what nobody
+    /// declares.
+    pub level: Option<Role>,
+    /// Further classes.
+    pub hearings: Vec<Hearing>,
+}
+
+/// Events that are granted by pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Hearing {
+    /// Class patterns, of which one must cover the event's class.
+    pub classes: Vec<String>,
+    /// Subject patterns (exact, or with a trailing `*`), of which one must cover the event's
+    /// subject; empty: any subject.
+    pub resources: Vec<String>,
+}
+
+/// Which events somebody may hear: those that every layer allows. Two sights are equal when their
+/// layers are.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// Empty: everything.
+    layers: Arc<[Layer]>,
+    classes: Classes,
+}
+
+impl Sight {
+    /// Every event there is.
+    pub fn everything() -> Self {
+        Self { layers: Arc::from([]), classes: Classes::default() }
+    }
+
+    /// What all of these layers allow.
+    pub fn new(layers: impl IntoIterator<Item = Layer>, classes: Classes) -> Self {
+        let limiting = layers.into_iter().filter(|layer| layer.level != Some(Role::Admin));
+        Self { layers: limiting.collect(), classes }
+    }
+
+    /// Whether its holder may hear the event.
+    pub fn shows(&self, event: &Event) -> bool {
+        self.shows_class(event.class.as_str(), &event.subject)
+    }
+
+    /// Whether its holder may hear an event of this class about this subject.
+    pub fn shows_class(&self, class: &str, subject: &str) -> bool {
+        self.layers.is_empty() || {
+            let least = self.classes.least(class);
+            self.layers.iter().all(|layer| layer.shows(least, class, subject))
+        }
+    }
+}
+
+impl Default for Sight {
+    /// Everything: what the daemon itself sees.
+    fn default() -> Self {
+        Self::everything()
+    }
+}
+
+impl PartialEq for Sight {
+    fn eq(&self, other: &Self) -> bool {
+        self.layers == other.layers
+    }
+}
+
+impl Eq for Sight {}
+
+impl Hash for Sight {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.layers.hash(state);
+    }
+}
+
+impl Layer {
+    fn shows(&self, least: Option<Role>, class: &str, subject: &str) -> bool {
+        let by_level = least.is_some_and(|least| self.level >= Some(least));
+        by_level || self.hearings.iter().any(|hearing| hearing.covers(class, subject))
+    }
+}
+
+impl Hearing {
+    /// Whether an event of this class about this subject is granted.
+    pub fn covers(&self, class: &str, subject: &str) -> bool {
+        self.classes.iter().any(|pattern| covers(pattern, class))
+            && covers_resource(&self.resources, subject)
+    }
+}
+
+/// Whether one of the patterns (exact, or with a trailing `*`) covers the resource; no patterns
+/// cover every one.
+pub fn covers_resource(patterns: &[String], resource: &str) -> bool {
+    let covers = |pattern: &String| match pattern.strip_suffix('*') {
+        Some(start) => resource.starts_with(start),
+        None => pattern == resource,
+    };
+    patterns.is_empty() || patterns.iter().any(covers)
+}
+
+/// What somebody wants to hear of what they may hear.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Interest {
+    /// What they want.
+    pub filter: Filter,
+    /// What they may.
+    pub sight: Sight,
+}
+
+impl Interest {
+    /// Whether the event is to be delivered.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.filter.matches(event) && self.sight.shows(event)
+    }
+}
+
+impl From<Filter> for Interest {
+    /// Wanted by somebody who may hear everything.
+    fn from(filter: Filter) -> Self {
+        Self { filter, sight: Sight::everything() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes() -> Classes {
+        let classes = Classes::with_families([("user".to_owned(), Role::Viewer)]);
+        let declared = [("snapshot.created", Role::Viewer), ("access.login", Role::Admin)]
+            .map(|(class, role)| (Class::parse(class).unwrap(), role));
+        classes.declare(declared);
+        classes
+    }
+
+    fn level(level: Option<Role>, hearings: Vec<Hearing>) -> Layer {
+        Layer { level, hearings }
+    }
+
+    fn hearing(class: &str, resources: &[&str]) -> Hearing {
+        let resources = resources.iter().map(|text| (*text).to_owned()).collect();
+        Hearing { classes: vec![class.to_owned()], resources }
+    }
+
+    #[test]
+    fn a_role_hears_what_is_declared_for_it_and_nothing_undeclared() {
+        let viewer = Sight::new([level(Some(Role::Viewer), vec![])], classes());
+        assert!(viewer.shows_class("snapshot.created", "/datasets/a"));
+        assert!(viewer.shows_class("user.deploy.done", ""));
+        assert!(!viewer.shows_class("access.login", ""));
+        assert!(!viewer.shows_class("gone.plugin", ""));
+        let admin = Sight::new([level(Some(Role::Admin), vec![])], classes());
+        assert_eq!(admin, Sight::everything());
+        assert!(admin.shows_class("gone.plugin", ""));
+    }
+
+    #[test]
+    fn a_grant_is_bound_to_its_resources() {
+        let grants = vec![hearing("snapshot.*", &["/datasets/tank", "/datasets/tank/*"])];
+        let keeper = Sight::new([level(None, grants)], classes());
+        assert!(keeper.shows_class("snapshot.created", "/datasets/tank/home"));
+        assert!(!keeper.shows_class("snapshot.created", "/datasets/tanker"));
+        assert!(!keeper.shows_class("user.x", ""));
+    }
+
+    #[test]
+    fn every_layer_must_allow_it() {
+        let role = level(Some(Role::Operator), vec![]);
+        let scope = level(None, vec![hearing("snapshot.*", &[])]);
+        let both = Sight::new([role, scope], classes());
+        assert!(both.shows_class("snapshot.created", ""));
+        assert!(!both.shows_class("user.x", ""));
+        assert!(!both.shows_class("access.login", ""));
+    }
+
+    #[test]
+    fn of_two_declarations_the_stricter_counts() {
+        let classes = Classes::default();
+        let class = || Class::parse("a.b").unwrap();
+        classes.declare([(class(), Role::Operator), (class(), Role::Viewer)]);
+        assert_eq!(classes.least("a.b"), Some(Role::Operator));
+        classes.declare([]);
+        assert_eq!(classes.least("a.b"), None);
+    }
+}
