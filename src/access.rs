@@ -4,6 +4,7 @@
 //! does. `dispatch` asks it before anything else happens.
 
 pub mod challenge;
+mod penalty;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,8 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::sight::{Classes, Layer, Sight};
 use crate::store::{Store, StoreError, Token};
+
+pub use penalty::{Attempt, Lane, Penalties, Source};
 
 /// How every made token begins, so that scanners for leaked secrets find it.
 pub const TOKEN_PREFIX: &str = "sad_";
