@@ -3,12 +3,18 @@
 //! It knows what can be set and what is legal. It must not open anything but the file itself.
 //! `daemon` reads it.
 
+mod access;
+mod roles;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+
+pub use self::access::Access;
+pub use self::roles::{Grant, RoleRules, objection};
 
 /// The port of the `SysAdm` websocket.
 pub const PORT: u16 = 12150;
@@ -29,6 +35,10 @@ pub struct File {
     pub listen_plain: Vec<SocketAddr>,
     /// The event log.
     pub log: Log,
+    /// Who may log in, how, and from which pages.
+    pub access: Access,
+    /// Roles besides the built-in ones.
+    pub roles: BTreeMap<String, RoleRules>,
     /// Plugins.
     pub plugins: Plugins,
 }
@@ -96,6 +106,10 @@ pub struct Config {
     pub log_max_age: Option<Duration>,
     /// Bytes the log may take.
     pub log_max_bytes: u64,
+    /// Who may log in, how, and from which pages.
+    pub access: Access,
+    /// Roles besides the built-in ones.
+    pub roles: BTreeMap<String, RoleRules>,
     /// Where third-party plugins lie.
     pub plugin_dir: PathBuf,
     /// Built-in plugins that are not started.
@@ -142,6 +156,8 @@ impl File {
         if self.log.max_size_mib < 8 {
             return Err(ConfigError("log.max_size_mib must be at least 8".to_owned()));
         }
+        roles::check(&self.roles)?;
+        access::check(&self.access, &self.roles)?;
         let socket = if own_socket {
             PathBuf::from("/run/sysadmd/sysadmd.sock")
         } else {
@@ -154,6 +170,8 @@ impl File {
                 if own_socket { packaged } else { state_dir.join("plugins") }
             }),
             state_dir,
+            access: self.access,
+            roles: self.roles,
             listen,
             listen_plain,
             log_max_age: days(self.log.max_age_days),
