@@ -4,6 +4,7 @@
 //! does. `dispatch` asks it before anything else happens.
 
 pub mod challenge;
+pub mod pam;
 mod penalty;
 
 use std::collections::HashMap;

@@ -1,0 +1,165 @@
+//! Whether a password is the one of a user of this machine, as its PAM says.
+//!
+//! libpam is in no process but the helper `sysadmd-pam`: one is started for each question, gets it
+//! on its standard input, answers with one line and ends. Nothing here runs with a lock held, and
+//! nothing here counts failures or makes anybody wait: that is for whoever asks.
+
+mod helper;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use super::Lane;
+
+/// The longest name that is asked about; `useradd` makes none longer.
+const USER_MAX: usize = 32;
+/// The longest password in bytes: libpam gives modules at most 512 with the final NUL.
+const PASSWORD_MAX: usize = 511;
+
+/// Asks the helper. Cheap to clone; clones share the lanes.
+#[derive(Debug, Clone)]
+pub struct Pam(Arc<Shared>);
+
+/// Where the helper is and what it is told.
+#[derive(Debug, Clone)]
+pub struct PamSettings {
+    /// The program `sysadmd-pam`, by absolute path.
+    pub helper: PathBuf,
+    /// The name of the file in `/etc/pam.d`: small letters, digits, `-` and `_`.
+    pub service: String,
+    /// How long an answer may take with all waiting; 20 s leave room for a directory server.
+    pub deadline: Duration,
+}
+
+/// What came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The password is right and the account may be used.
+    Ok,
+    /// It is not, or there is no such user, or the account is closed to this service.
+    Denied,
+    /// The password is right, and the account or the password has expired: a sentence for the user.
+    Expired(String),
+    /// Too many ask in this lane. Nothing was checked; trying again in a second makes sense.
+    Busy,
+    /// It could not be found out; the cause is for the log, not for the one who asks.
+    Unavailable(String),
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: PamSettings,
+    known: Gate,
+    unknown: Gate,
+}
+
+impl Pam {
+    /// Starts nothing yet.
+    pub fn new(settings: PamSettings) -> Self {
+        // A check takes about 0.1 s of a core and, with yescrypt's usual cost, 16 MiB: six at once
+        // are 100 MiB, and two strangers leave most of a small machine to others. Whoever waits
+        // last in a full lane waits about as long as a person still does: a second.
+        let (known, unknown) = (Gate::new(4, 32), Gate::new(2, 16));
+        Self(Arc::new(Shared { settings, known, unknown }))
+    }
+
+    /// Whether the helper is installed. It comes in a package of its own where libpam is there.
+    pub fn is_there(&self) -> bool {
+        let helper = &self.0.settings.helper;
+        let metadata = helper.metadata();
+        let is_program =
+            |it: std::fs::Metadata| it.is_file() && it.permissions().mode() & 0o111 != 0;
+        helper.is_absolute() && metadata.is_ok_and(is_program)
+    }
+
+    /// Asks whether this is the user's password. `source` is the address of whoever asks, for the
+    /// rules of `pam_access` and for the system's log; empty for this machine. Names that no
+    /// `useradd` makes, empty passwords and ones beyond 511 bytes are denied without asking.
+    /// Dropping the future ends the helper.
+    pub async fn check(
+        &self,
+        user: &str,
+        password: &SecretString,
+        source: &str,
+        lane: Lane,
+    ) -> Verdict {
+        let password = password.expose_secret();
+        if !is_user(user) || !is_password(password) {
+            return Verdict::Denied;
+        }
+        let settings = &self.0.settings;
+        if !is_source(source) {
+            return Verdict::Unavailable("the source of a login is no address".to_owned());
+        }
+        let request = request(&[&settings.service, user, password, source]);
+        let until = Instant::now() + settings.deadline;
+        let gate = match lane {
+            Lane::Known => &self.0.known,
+            Lane::Unknown => &self.0.unknown,
+        };
+        let Ok(_place) = gate.places.try_acquire() else { return Verdict::Busy };
+        let Ok(Ok(_turn)) = timeout_at(until, gate.turns.acquire()).await else {
+            return Verdict::Busy;
+        };
+        timeout_at(until, helper::ask(&settings.helper, &request)).await.unwrap_or_else(|_| {
+            let seconds = settings.deadline.as_secs_f32();
+            Verdict::Unavailable(format!("the helper gave no answer within {seconds} s"))
+        })
+    }
+}
+
+/// A lane: so many at once, and so many who wait.
+#[derive(Debug)]
+struct Gate {
+    /// For those who run and those who wait.
+    places: Semaphore,
+    /// For those who run; who waits longest is next.
+    turns: Semaphore,
+}
+
+impl Gate {
+    fn new(at_once: usize, waiting: usize) -> Self {
+        Self { places: Semaphore::new(at_once + waiting), turns: Semaphore::new(at_once) }
+    }
+}
+
+/// What the helper reads: each field with a NUL behind it. Allocated once, so that no copy of the
+/// password stays behind.
+fn request(fields: &[&str]) -> Zeroizing<Vec<u8>> {
+    let length = fields.iter().map(|field| field.len() + 1).sum();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+    for field in fields {
+        bytes.extend_from_slice(field.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// A name as `useradd` takes it, and capital letters, which it takes on some systems.
+fn is_user(name: &str) -> bool {
+    let letters = name.strip_suffix('$').unwrap_or(name);
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    name.len() <= USER_MAX
+        && letters.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && letters.chars().all(is_inner)
+}
+
+/// No account without a password is let in from anywhere, whatever the service file says.
+fn is_password(password: &str) -> bool {
+    (1..=PASSWORD_MAX).contains(&password.len()) && !password.contains('\0')
+}
+
+fn is_source(source: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '%' | '-' | '_');
+    source.len() <= 64 && source.chars().all(is_inner)
+}
+
+#[cfg(test)]
+mod tests;
