@@ -35,6 +35,8 @@ struct State {
     queue: VecDeque<Bytes>,
     /// Bytes in `queue`.
     waiting: usize,
+    /// The connection's task does not read until there is room.
+    was_full: bool,
     /// The stream may hold encrypted bytes that were not written yet.
     unflushed: bool,
     end: Option<End>,
@@ -64,6 +66,7 @@ impl Outbox {
             stream,
             queue: VecDeque::new(),
             waiting: 0,
+            was_full: false,
             unflushed: false,
             end: None,
             allowance: None,
@@ -98,26 +101,27 @@ impl Outbox {
         self.state().push(Bytes::from(frame));
     }
 
-    /// Whether another message may be read from the client.
+    /// Whether another message may be read from the client; if not, [`Outbox::poll_drive`] says when.
     pub(crate) fn has_room(&self) -> bool {
-        self.state().waiting < self.limit
+        let mut state = self.state();
+        state.was_full = state.waiting >= self.limit;
+        !state.was_full
     }
 
     /// Writes what waits; for the connection's own task. Ready when there is room again after
-    /// there was none, or when it is over.
+    /// [`Outbox::has_room`] found none, or when it is over.
     pub(crate) fn poll_drive(&self, cx: &mut Context<'_>) -> Poll<Option<End>> {
         let mut state = self.state();
         if state.end.is_some() {
             return Poll::Ready(state.end);
         }
-        let was_full = state.waiting >= self.limit;
         state.write(cx);
         if let Some(end) = state.end {
             return Poll::Ready(Some(end));
         }
         if state.waiting < self.limit / 2 {
             state.for_room.drain(..).for_each(Waker::wake);
-            if was_full {
+            if state.was_full {
                 return Poll::Ready(None);
             }
         }
@@ -324,5 +328,38 @@ impl AsyncWrite for Half {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0.state().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_found_no_room_is_told_however_slowly_it_comes() {
+        const KIB: usize = 1024;
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let outbox = Outbox::new(Stream::Unix(ours), 1024 * KIB);
+        outbox.answer_later(vec![0; 4096 * KIB]);
+        assert!(!outbox.has_room());
+        let told = poll_fn(|cx| outbox.poll_drive(cx));
+        // A socket holds less than half the limit, so the queue is seen between half and full.
+        let reading = async {
+            let mut piece = vec![0; 32 * KIB];
+            while theirs.readable().await.is_ok() {
+                theirs.try_read(&mut piece).ok();
+            }
+        };
+        tokio::select! {
+            end = told => assert_eq!(end, None),
+            () = reading => panic!("the other end is still there"),
+            () = tokio::time::sleep(Duration::from_secs(10)) => panic!("nobody told of the room"),
+        }
+        assert!(outbox.has_room());
     }
 }
