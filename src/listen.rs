@@ -8,6 +8,7 @@ mod conversation;
 mod http;
 mod outbox;
 mod rest;
+mod socket;
 mod stream;
 mod timers;
 pub mod tls;

@@ -9,22 +9,20 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use protocol::{Fault, Filter, Json, Overflow, Request, Start};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::admission::Place;
-use super::outbox::{End, Half, Outbox};
+use super::outbox::{End, Outbox};
+use super::socket::{self, READ_BYTES, WebSocket};
 use super::stream::Stream;
 use super::timers::{Due, Timers};
 use crate::access::{Principal, SESSION_SECONDS};
 use crate::bus::{Face, Outlet, Standing};
-use crate::dispatch::{Dispatch, Limits, Session, Wanted};
+use crate::dispatch::{Dispatch, Session, Wanted};
 use crate::lifecycle::{Stop, Tasks};
 use crate::wire::sysadm::{self, Classic, OptedIn, Said};
 
@@ -33,12 +31,6 @@ const ANONYMOUS_BYTES: usize = 8 * 1024;
 /// Bytes that are read from a stranger before a whole message is there: one of the largest, its
 /// header, and what was read behind the one before.
 const ANONYMOUS_READ: usize = ANONYMOUS_BYTES + READ_BYTES + 64;
-/// Read at once from the socket. The default of 128 KiB would be memory for each idle client.
-const READ_BYTES: usize = 2 * 1024;
-/// Control frames that may wait inside tungstenite.
-const CONTROL_BYTES: usize = 64 * 1024;
-/// How long a close may take to reach the client.
-const CLOSING: Duration = Duration::from_secs(2);
 
 /// Everything that can wake a connection.
 enum Wake {
@@ -55,6 +47,8 @@ enum Wake {
 enum Next {
     GoOn,
     Close(CloseCode, &'static str),
+    /// The client has closed and waits for the answer.
+    Leave,
     Cut,
 }
 
@@ -63,7 +57,7 @@ const ANONYMOUS_TOO_LARGE: Next =
 const EXPIRED: Next = Next::Close(CloseCode::Library(4001), "the login has expired");
 
 struct Conversation {
-    websocket: WebSocketStream<Half>,
+    websocket: WebSocket,
     /// Rings when something is due.
     alarm: Pin<Box<Sleep>>,
     session: Session,
@@ -89,10 +83,7 @@ pub(super) async fn begin(
     (principal, place): (Option<Principal>, Option<Place>),
 ) {
     let limits = dispatch.identity().limits;
-    let outbox = Outbox::new(stream, limits.queue_bytes);
-    let half = outbox.half();
-    let websocket =
-        WebSocketStream::from_partially_read(half, read, Role::Server, Some(config(limits))).await;
+    let (websocket, outbox) = socket::open(stream, read, limits).await;
     let now = Instant::now();
     let conversation = Box::new(Conversation {
         websocket,
@@ -109,15 +100,6 @@ pub(super) async fn begin(
         spare: None,
     });
     tasks.spawn(conversation.run());
-}
-
-fn config(limits: Limits) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(CONTROL_BYTES)
-        .max_message_size(Some(limits.message_bytes))
-        .max_frame_size(Some(limits.message_bytes))
 }
 
 impl Conversation {
@@ -139,6 +121,7 @@ impl Conversation {
             match next {
                 Next::GoOn => {}
                 Next::Close(code, reason) => return Box::pin(self.close(code, reason)).await,
+                Next::Leave => return Box::pin(self.leave()).await,
                 Next::Cut => return,
             }
             let next = self.next_alarm();
@@ -196,8 +179,7 @@ impl Conversation {
                 self.timers.hear(now);
                 return Next::GoOn;
             }
-            // Tungstenite has answered it; the stream ends next.
-            Message::Close(_) => return Next::GoOn,
+            Message::Close(_) => return Next::Leave,
         };
         self.timers.say(now);
         if self.session.time_left().is_some_and(|left| left.is_zero()) {
@@ -419,32 +401,12 @@ impl Conversation {
 
     async fn close(mut self: Box<Self>, code: CloseCode, reason: &'static str) {
         // Whoever is being closed, perhaps because a login was revoked, gets nothing more.
-        self.outbox.close();
-        self.outbox.allow(None);
-        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-        let closing = async {
-            if self.websocket.close(Some(frame)).await.is_ok() {
-                poll_fn(|cx| self.outbox.poll_written(cx)).await;
-                read_until_closed(&mut self.websocket).await;
-            }
-        };
-        if tokio::time::timeout(CLOSING, closing).await.is_err() {
-            tracing::debug!("a client did not answer the close");
-        }
+        socket::close(&mut self.websocket, &self.outbox, code, reason).await;
     }
-}
 
-/// Reads on until the client has answered the close or is gone: dropping unread bytes would reset
-/// the connection and take the close frame with it.
-async fn read_until_closed(websocket: &mut WebSocketStream<Half>) {
-    while let Some(Ok(message)) = websocket.next().await {
-        if message.is_close() {
-            return;
-        }
+    async fn leave(mut self: Box<Self>) {
+        socket::leave(&mut self.websocket, &self.outbox).await;
     }
-    // After an error, such as a message that is too large, tungstenite reads no more.
-    let mut unread = [0; READ_BYTES];
-    while let Ok(1..) = websocket.get_mut().read(&mut unread).await {}
 }
 
 /// Whether a request changes the connection it came on.
@@ -453,16 +415,12 @@ fn is_in_order(said: &Said<'_>) -> bool {
     is_login || said.is("events", "subscribe") || said.is("events", "unsubscribe")
 }
 
-/// The close that a websocket error calls for.
+/// What a websocket error calls for.
 fn close_for(error: &Error) -> Next {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
-            Next::Close(CloseCode::Size, "a message has at most 1048576 bytes")
-        }
-        Error::Io(error) if error.kind() == ErrorKind::FileTooLarge => ANONYMOUS_TOO_LARGE,
-        Error::Utf8(_) => Next::Close(CloseCode::Invalid, "not UTF-8"),
-        Error::Protocol(_) => Next::Close(CloseCode::Protocol, "not a websocket frame"),
-        _ => Next::Cut,
+    match (error, socket::close_for(error)) {
+        (Error::Io(error), _) if error.kind() == ErrorKind::FileTooLarge => ANONYMOUS_TOO_LARGE,
+        (_, Some((code, reason))) => Next::Close(code, reason),
+        (_, None) => Next::Cut,
     }
 }
 
