@@ -5,6 +5,7 @@
 
 mod admission;
 mod conversation;
+mod echo;
 mod http;
 mod outbox;
 mod rest;
@@ -29,6 +30,9 @@ use crate::lifecycle::Tasks;
 use admission::{Admission, Place};
 use stream::Stream;
 use tls::Tls;
+
+#[doc(hidden)]
+pub use echo::echo;
 
 /// The group whose members are administrators on the unix socket.
 const ADMIN_GROUP: &str = "sysadmd";

@@ -2,16 +2,14 @@
 //! everybody else meanwhile, and keeps its size.
 
 mod chaos;
-mod raw;
 mod rest;
 mod strangers;
 
 use kit::client::SysAdmClient;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::Site;
-use raw::{BINARY, CONTINUE, Raw, TEXT};
+use crate::raw::{BINARY, CONTINUE, Raw, TEXT};
 
 const MIB: usize = 1024 * 1024;
 
@@ -212,31 +210,6 @@ async fn bytes_that_are_no_text_close_with_1007() {
     whole.frame(true, CONTINUE, &text[cut..]).await;
     assert_eq!(whole.message().await["id"], "\u{fc}");
     drop(whole);
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn frames_that_break_the_rules_close_with_1002() {
-    let running = Site::new().start().await;
-    let mut long_ping = vec![0x89, 0xfe, 0, 126];
-    long_ping.resize(8 + 126, 0);
-    let broken: [&[u8]; 6] = [
-        &[0x81, 0x02, b'h', b'i'], // not masked
-        &[0x83, 0x80, 0, 0, 0, 0], // no such opcode
-        &[0xf1, 0x80, 0, 0, 0, 0], // reserved bits
-        &[0x80, 0x80, 0, 0, 0, 0], // goes on with nothing
-        &[0x09, 0x80, 0, 0, 0, 0], // a ping in pieces
-        &long_ping,
-    ];
-    for bytes in broken {
-        let mut raw = Raw::unix(&running.socket).await;
-        raw.push(bytes).await;
-        assert_eq!(raw.close_code().await, 1002, "{bytes:?}");
-    }
-    let mut client = running.admin().await;
-    client.send_message(Message::Ping("still there?".into())).await;
-    answers(&mut client).await;
-    drop(client);
     running.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! Everything that is seen only from outside a running daemon.
 //!
 //! One binary, a module for each subject. `harness` starts daemons, in this process or as a process
-//! of their own; `http` and `player` are what several subjects talk with.
+//! of their own; `http`, `raw` and `player` are what several subjects talk with.
 
 #![allow(
     clippy::expect_used,
@@ -15,12 +15,14 @@ mod access;
 mod bad_input;
 mod chance;
 mod classic;
+mod conformance;
 mod crash;
 mod faults;
 mod harness;
 mod http;
 mod player;
 mod protocol_page;
+mod raw;
 mod reference;
 mod slow;
 mod subscribe;

@@ -14,7 +14,9 @@ use crate::harness::PATIENCE;
 pub(crate) const CONTINUE: u8 = 0;
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
+pub(crate) const CLOSE: u8 = 8;
+pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
 
 /// Any stream of bytes.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -118,7 +120,7 @@ impl Raw {
     }
 
     /// The next frame's opcode and payload; `None` at the end.
-    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some((head, length)) = self.frame_here() {
                 let frame = self.take(head + length);
