@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use protocol::{Fault, FaultKind, Role, Time};
+use protocol::{Fault, FaultKind, Json, Role, Time};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -190,8 +190,15 @@ impl Access {
             Time::from_micros(created.micros().saturating_add(micros))
         });
         let id = Uuid::from_bytes(random_bytes::<16>()?);
-        let token =
-            Token { id, name: name.to_owned(), role, hash: hash(&secret), created, expires };
+        let token = Token {
+            id,
+            name: name.to_owned(),
+            role: role.as_str().to_owned(),
+            hash: hash(&secret),
+            created,
+            expires,
+            scope: Json::default(),
+        };
         self.0.store.token_insert(token.clone()).await.map_err(|error| unstored(&error))?;
         Ok((token, secret))
     }
@@ -223,7 +230,8 @@ impl Access {
         }
         let now = self.0.clock.now();
         let token = self.0.store.token_by_hash(&hash).await.map_err(|error| unstored(&error))?;
-        Ok(token.filter(|token| is_valid(token, now)).map(|token| (principal_of(&token), false)))
+        let principal = token.filter(|token| is_valid(token, now)).as_ref().and_then(principal_of);
+        Ok(principal.map(|principal| (principal, false)))
     }
 
     fn recognize_session(&self, hash: &Hash) -> Option<Principal> {
@@ -258,13 +266,14 @@ impl Access {
     }
 }
 
-fn principal_of(token: &Token) -> Principal {
-    Principal {
+/// `None` for a role this program does not know.
+fn principal_of(token: &Token) -> Option<Principal> {
+    Some(Principal {
         name: format!("token:{}", token.name),
-        role: token.role,
+        role: Role::parse(&token.role)?,
         token: Some(token.id),
         expires: token.expires,
-    }
+    })
 }
 
 fn is_valid(token: &Token, now: Time) -> bool {

@@ -370,6 +370,7 @@ fn record(source: &str, draft: Draft) -> Record {
         priority: draft.priority.unwrap_or_default(),
         message: draft.message,
         data: draft.data,
+        audit: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! `daemon` reads it.
 
 mod access;
+mod audit;
 mod roles;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use self::access::Access;
+pub use self::audit::Audit;
 pub use self::roles::{Grant, RoleRules, objection};
 
 /// The port of the `SysAdm` websocket.
@@ -35,6 +37,8 @@ pub struct File {
     pub listen_plain: Vec<SocketAddr>,
     /// The event log.
     pub log: Log,
+    /// The audit trail.
+    pub audit: Audit,
     /// Who may log in, how, and from which pages.
     pub access: Access,
     /// Roles besides the built-in ones.
@@ -106,6 +110,8 @@ pub struct Config {
     pub log_max_age: Option<Duration>,
     /// Bytes the log may take.
     pub log_max_bytes: u64,
+    /// How long records of the audit trail are kept; `None` for ever.
+    pub audit_max_age: Option<Duration>,
     /// Who may log in, how, and from which pages.
     pub access: Access,
     /// Roles besides the built-in ones.
@@ -176,6 +182,7 @@ impl File {
             listen_plain,
             log_max_age: days(self.log.max_age_days),
             log_max_bytes: self.log.max_size_mib.saturating_mul(1024 * 1024),
+            audit_max_age: days(self.audit.max_age_days),
             plugins_disabled: self.plugins.disabled,
             plugin_config: self.plugins.config.iter().map(plugin_config).collect(),
         })

@@ -125,8 +125,11 @@ impl Daemon {
     /// When the database, the certificate or an address cannot be had; nothing is left running.
     pub async fn start(config: &Config, environment: Environment) -> Result<Self, StartError> {
         let Environment { binary, clock, is_root } = environment;
-        let settings =
-            StoreSettings { max_age: config.log_max_age, max_bytes: Some(config.log_max_bytes) };
+        let settings = StoreSettings {
+            max_age: config.log_max_age,
+            max_bytes: Some(config.log_max_bytes),
+            audit_max_age: config.audit_max_age,
+        };
         make_private_dir(&config.state_dir)?;
         let store = Arc::new(Store::open(&config.state_dir, clock.clone(), settings)?);
         let hostname = hostname();

@@ -1,20 +1,26 @@
-//! The store: the durable event log and the credentials; the only place that speaks SQL.
+//! The store: the durable event log, the audit trail and the credentials; the only place that
+//! speaks SQL.
 //!
 //! It knows how events are kept: numbered without a gap, durable before anybody hears of them,
-//! bounded in age and size. It must not know who publishes or subscribes, nor what a class means.
-//! The bus appends and reads, `access` keeps its tokens here, `daemon` opens and closes it.
+//! bounded in age and size; and how a trail is kept so that changing it shows. It must not know who
+//! publishes or subscribes, nor what a class or a role means. The bus appends and reads, `access`
+//! keeps its credentials here, `daemon` opens and closes it.
 //!
 //! SQLite blocks, so it lives on threads of its own: one writes, one serves replay and one serves
 //! questions about history that may take longer. The handles here are async.
 
+mod audit;
 mod check;
 mod errno;
 mod error;
 mod history;
+mod keys;
 mod lane;
+mod migrate;
 mod open;
 mod retention;
 mod rows;
+mod sessions;
 mod tokens;
 mod writer;
 
@@ -34,12 +40,15 @@ use self::error::Failure;
 use self::history::SCAN_MAX;
 use self::lane::Lane;
 use self::retention::Retention;
-use self::writer::{Append, Errand, Job, Progress, Writer};
+use self::writer::{Append, Entry, Errand, Job, Progress, Writer};
 use crate::clock::Clock;
 use crate::sight::Interest;
 
+pub use self::audit::{AuditEntry, AuditPage, AuditQuery, AuditRecord, AuditTrail, AuditVerdict};
 pub use self::error::StoreError;
 pub use self::history::{PAGE_MAX, Page, Query};
+pub use self::keys::StoredKey;
+pub use self::sessions::StoredSession;
 pub use self::tokens::Token;
 pub use self::writer::Committed;
 
@@ -52,7 +61,7 @@ const SHARE_BYTES: usize = 16 << 10;
 /// word: more than a clock that is being corrected ever jumps.
 const CLOCK_AHEAD: Duration = Duration::from_mins(1);
 
-/// How long and how much the event log keeps.
+/// How long and how much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreSettings {
     /// Events older than this are removed; `None` keeps them whatever their age.
@@ -60,12 +69,19 @@ pub struct StoreSettings {
     /// The oldest events are removed when the database holds more bytes than this; `None` lets it
     /// grow. The file may be larger by a small part and by what has not been tidied yet.
     pub max_bytes: Option<u64>,
+    /// Records of the audit trail older than this are removed; `None` keeps them for ever. They
+    /// count towards `max_bytes`, but never give way to it.
+    pub audit_max_age: Option<Duration>,
 }
 
 impl Default for StoreSettings {
-    /// 90 days and 1 GiB: about three million events of the usual size.
+    /// 90 days and 1 GiB: about three million events of the usual size; 400 days of the trail.
     fn default() -> Self {
-        Self { max_age: Some(Duration::from_hours(90 * 24)), max_bytes: Some(1 << 30) }
+        Self {
+            max_age: Some(Duration::from_hours(90 * 24)),
+            max_bytes: Some(1 << 30),
+            audit_max_age: Some(Duration::from_hours(400 * 24)),
+        }
     }
 }
 
@@ -84,6 +100,9 @@ pub struct Record {
     pub message: String,
     /// Everything else.
     pub data: Json,
+    /// What goes into the audit trail with it, in the same transaction: both or neither, under the
+    /// same time.
+    pub audit: Option<AuditEntry>,
 }
 
 impl Record {
@@ -94,6 +113,7 @@ impl Record {
             + self.subject.len()
             + self.message.len()
             + self.data.text().len()
+            + self.audit.as_ref().map_or(0, AuditEntry::weight)
     }
 }
 
@@ -148,7 +168,7 @@ impl Store {
         }
         clock.advance_to(opened.newest_micros);
         let file = opened.file;
-        let progress = Arc::new(Progress::new(opened.bounds));
+        let progress = Arc::new(Progress::new(opened.bounds, opened.audit_head));
         // One place more than shares, for the word that stops it: so sending never blocks.
         let (inbox, errands) = sync_channel(SHARES + 1);
         let spawning = |cause| StoreError::Io {
@@ -211,30 +231,6 @@ impl Store {
         open::check_all(dir)
     }
 
-    /// Keeps a token; durable when this returns.
-    ///
-    /// # Errors
-    /// Also when there is one with the same `id` or `hash`.
-    pub async fn token_insert(&self, token: Token) -> Result<(), StoreError> {
-        self.change(move |db| tokens::insert(db, &token)).await
-    }
-
-    /// All tokens, oldest first.
-    pub async fn token_list(&self) -> Result<Vec<Token>, StoreError> {
-        self.shared.replay.run(|db| tokens::list(db)).await
-    }
-
-    /// Forgets a token; `false` when there is none with this id.
-    pub async fn token_delete(&self, id: Uuid) -> Result<bool, StoreError> {
-        self.change(move |db| tokens::delete(db, id)).await
-    }
-
-    /// The token with this SHA-256.
-    pub async fn token_by_hash(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        let hash = *hash;
-        self.shared.replay.run(move |db| tokens::by_hash(db, &hash)).await
-    }
-
     /// Changes something on the writer's thread, between two batches.
     async fn change<T: Send + 'static>(
         &self,
@@ -268,6 +264,17 @@ impl Store {
         let _ended = self.shared.inbox.send(Errand::Stop);
         join(writer);
     }
+}
+
+/// Puts something to be recorded into the writer's queue, waiting for room for its bytes there.
+async fn enqueue(shared: &Shared, weight: usize, entry: Entry) -> Result<(), StoreError> {
+    let permits = weight.div_ceil(SHARE_BYTES).min(SHARES);
+    let room = Arc::clone(&shared.room)
+        .acquire_many_owned(u32::try_from(permits).unwrap_or(u32::MAX))
+        .await
+        .map_err(|_| StoreError::Stopped)?;
+    let append = Append { entry, weight, _room: room };
+    shared.inbox.send(Errand::Append(append)).map_err(|_| StoreError::Stopped)
 }
 
 struct Threads {
@@ -317,14 +324,8 @@ impl EventLog {
     /// # Errors
     /// [`StoreError::Stopped`] when the store was closed.
     pub async fn submit(&self, record: Record) -> Result<Submitted, StoreError> {
-        let shares = record.weight().div_ceil(SHARE_BYTES).min(SHARES);
-        let room = Arc::clone(&self.shared.room)
-            .acquire_many_owned(u32::try_from(shares).unwrap_or(u32::MAX))
-            .await
-            .map_err(|_| StoreError::Stopped)?;
         let (reply, answer) = oneshot::channel();
-        let append = Append { record, reply, _room: room };
-        self.shared.inbox.send(Errand::Append(append)).map_err(|_| StoreError::Stopped)?;
+        enqueue(&self.shared, record.weight(), Entry::Event(record, reply)).await?;
         Ok(Submitted(answer))
     }
 

@@ -36,7 +36,7 @@ impl Yard {
             kit::plugins::install(&dir.join("plugins"), manifest.clone()).unwrap();
         }
         let clock = Clock::system();
-        let settings = StoreSettings { max_age: None, max_bytes: None };
+        let settings = StoreSettings { max_age: None, max_bytes: None, audit_max_age: None };
         let store = Store::open(&dir.join("state"), clock.clone(), settings).unwrap();
         let (tasks, gone) = Tasks::new();
         let instance = store.instance();

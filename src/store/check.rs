@@ -11,8 +11,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::StoreError;
+use super::audit::{AuditVerdict, BEGIN, Ends, verify_all};
 use super::error::{Failure, io_error};
-use super::open::{APPLICATION_ID, SCHEMA, VERSION};
+use super::migrate::{definitions, schema};
+use super::open::{APPLICATION_ID, VERSION};
 use super::rows::{COLUMNS, decode};
 
 /// Up to this size every page is looked at before a start: a fraction of a second. Of larger files
@@ -32,27 +34,56 @@ pub(super) enum Depth {
     All,
 }
 
-/// Refuses a database that is damaged, foreign or too new.
-pub(super) fn check(file: &Path, depth: Depth) -> Result<(), StoreError> {
+/// Refuses a database that is damaged, foreign or too new; answers the version of its layout.
+pub(super) fn check(file: &Path, depth: Depth) -> Result<i64, StoreError> {
     let bytes = header(file)?;
-    let look = || -> Result<(), Failure> {
-        let db = look_at(file)?;
-        schema(&db)?;
+    look(file, |db, version| {
         if depth == Depth::All {
-            pages(&db, "PRAGMA integrity_check(3)")?;
-            events(&db, u64::MAX)
+            pages(db, "PRAGMA integrity_check(3)")?;
+            events(db, u64::MAX)?;
         } else {
             if bytes <= SMALL_BYTES {
-                pages(&db, "PRAGMA quick_check(3)")?;
+                pages(db, "PRAGMA quick_check(3)")?;
             }
-            events(&db, TAIL)
+            events(db, TAIL)?;
         }
-    };
-    look().map_err(|failure| match failure {
-        // Whatever SQLite does not like about a file that nobody else uses is damage.
+        if version == VERSION {
+            audit_ends(db)?;
+        }
+        Ok(version)
+    })
+}
+
+/// Verifies the audit trail; see [`super::Store::audit_verify_file`].
+pub(super) fn audit_trail(file: &Path) -> Result<AuditVerdict, StoreError> {
+    header(file)?;
+    look(file, |db, version| match version {
+        VERSION => verify_all(db),
+        _ => Ok(AuditVerdict::Intact { first: 1, last: 0, head: BEGIN.hash }),
+    })
+}
+
+/// Looks at a database whose layout is one this program knows.
+fn look<T>(
+    file: &Path,
+    at: impl FnOnce(&mut Connection, i64) -> Result<T, Failure>,
+) -> Result<T, StoreError> {
+    // Whatever SQLite does not like about a file that nobody else uses is damage.
+    let damage = |failure| match failure {
         Failure::Sql(cause, _) => damaged(file, cause.to_string()),
         Failure::Row(what) => damaged(file, what),
-    })
+    };
+    let opened = || -> Result<_, Failure> {
+        let db = look_at(file)?;
+        // Not from the header: the log may know better.
+        let version = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        Ok((db, version))
+    };
+    let (mut db, version) = opened().map_err(damage)?;
+    if version > VERSION {
+        return Err(StoreError::Newer { file: file.to_owned(), found: version, known: VERSION });
+    }
+    tables(&db, version).and_then(|()| at(&mut db, version)).map_err(damage)
 }
 
 /// Whether the write-ahead log of a crash lies beside the file.
@@ -141,21 +172,29 @@ fn escaped(file: &Path) -> String {
     text
 }
 
-fn schema(db: &Connection) -> Result<(), Failure> {
+fn tables(db: &Connection, version: i64) -> Result<(), Failure> {
     let expected = Connection::open_in_memory()?;
-    expected.execute_batch(SCHEMA)?;
-    if tables(db)? == tables(&expected)? {
+    expected.execute_batch(schema(version).unwrap_or_default())?;
+    if definitions(db)? == definitions(&expected)? {
         Ok(())
     } else {
         Err(Failure::Row("its tables are not those sysadmd makes".to_owned()))
     }
 }
 
-fn tables(db: &Connection) -> Result<Vec<String>, Failure> {
-    let mut statement =
-        db.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")?;
-    let texts = statement.query_map([], |row| row.get(0))?;
-    Ok(texts.collect::<Result<_, _>>()?)
+/// Whether the next record of the audit trail has a place. Whether those that are there are what
+/// was recorded is for the one who verifies it: an altered trail must not keep the daemon from
+/// starting.
+fn audit_ends(db: &Connection) -> Result<(), Failure> {
+    let head = Ends::of(db)?.head.seq;
+    let beyond = "SELECT min(seq) FROM audit WHERE seq > ?1";
+    match db.query_row(beyond, [head.cast_signed()], |row| row.get::<_, Option<i64>>(0))? {
+        None => Ok(()),
+        Some(seq) => {
+            let text = format!("audit record {seq} stands behind the end of the trail ({head})");
+            Err(Failure::Row(text))
+        }
+    }
 }
 
 fn pages(db: &Connection, pragma: &str) -> Result<(), Failure> {

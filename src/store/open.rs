@@ -1,7 +1,7 @@
 //! Opening: one daemon per directory, and a database that can be trusted.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,8 +9,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, params};
 use uuid::Uuid;
 
-use super::check::{Depth, check, damaged, has_log};
+use super::audit::{AuditVerdict, BEGIN, Ends, Link};
+use super::check::{self, Depth, check, damaged, has_log};
 use super::error::{Failure, io_error};
+use super::migrate::migrate;
 use super::{Bounds, StoreError};
 
 /// The schema this program writes.
@@ -18,7 +20,7 @@ pub(super) const SCHEMA: &str = include_str!("schema.sql");
 /// Marks the file as ours: `sadd` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x7361_6464;
 /// The version of [`SCHEMA`].
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// How long the writer waits for readers when the write-ahead log has to be started afresh.
 const BUSY: Duration = Duration::from_millis(500);
@@ -32,13 +34,15 @@ pub(super) struct Opened {
     pub(super) db: Connection,
     pub(super) instance: Uuid,
     pub(super) bounds: Bounds,
-    /// The time of the newest event, in microseconds since 1970; 0 without one.
+    /// The newest record of the audit trail.
+    pub(super) audit_head: Link,
+    /// The time of the newest event or record, in microseconds since 1970; 0 without one.
     pub(super) newest_micros: u64,
     /// Held as long as the writer lives.
     pub(super) lock: File,
 }
 
-/// Opens or makes the database in `dir`.
+/// Opens or makes the database in `dir`, and brings an older one to [`VERSION`].
 pub(super) fn open(dir: &Path) -> Result<Opened, StoreError> {
     DirBuilder::new()
         .recursive(true)
@@ -47,12 +51,17 @@ pub(super) fn open(dir: &Path) -> Result<Opened, StoreError> {
         .map_err(io_error(format!("make the state directory {}", dir.display())))?;
     let lock = lock(dir)?;
     let file = dir.join(DATABASE);
-    if exists(&file)? {
-        check(&file, Depth::Start)?;
+    let version = if exists(&file)? {
+        check(&file, Depth::Start)?
     } else {
         create(dir, &file)?;
+        VERSION
+    };
+    let mut db = connect(&file).map_err(|failure| failure.in_file(&file))?;
+    if version != VERSION {
+        migrate(&file, &mut db, version)?;
     }
-    opened(&file, lock)
+    opened(file, db, lock)
 }
 
 /// Looks at everything in the database of `dir`, for as long as it takes; without one, at nothing.
@@ -64,7 +73,19 @@ pub(super) fn check_all(dir: &Path) -> Result<(), StoreError> {
     let lock = lock(dir)?;
     let checked = check(&file, Depth::All);
     drop(lock);
-    checked
+    checked.map(drop)
+}
+
+/// Verifies the audit trail of the database in `dir`; without one, there is nothing to find.
+pub(super) fn audit_verify(dir: &Path) -> Result<AuditVerdict, StoreError> {
+    let file = dir.join(DATABASE);
+    if !exists(&file)? {
+        return Ok(AuditVerdict::Intact { first: 1, last: 0, head: BEGIN.hash });
+    }
+    let lock = lock(dir)?;
+    let verdict = check::audit_trail(&file);
+    drop(lock);
+    verdict
 }
 
 fn exists(file: &Path) -> Result<bool, StoreError> {
@@ -85,10 +106,10 @@ pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
         .map_err(|cause| Failure::from(cause).in_file(file))
 }
 
-fn opened(file: &Path, lock: File) -> Result<Opened, StoreError> {
-    let found = connect(file).and_then(|db| Ok((contents(&db)?, db)));
-    let ((instance, bounds, newest_micros), db) = found.map_err(|failure| failure.in_file(file))?;
-    Ok(Opened { file: file.to_owned(), db, instance, bounds, newest_micros, lock })
+fn opened(file: PathBuf, db: Connection, lock: File) -> Result<Opened, StoreError> {
+    let found = contents(&db).map_err(|failure| failure.in_file(&file))?;
+    let Contents { instance, bounds, audit_head, newest_micros } = found;
+    Ok(Opened { file, db, instance, bounds, audit_head, newest_micros, lock })
 }
 
 fn connect(file: &Path) -> Result<Connection, Failure> {
@@ -105,16 +126,29 @@ fn connect(file: &Path) -> Result<Connection, Failure> {
     Ok(db)
 }
 
-fn contents(db: &Connection) -> Result<(Uuid, Bounds, u64), Failure> {
+struct Contents {
+    instance: Uuid,
+    bounds: Bounds,
+    audit_head: Link,
+    newest_micros: u64,
+}
+
+fn contents(db: &Connection) -> Result<Contents, Failure> {
     let instance: [u8; 16] = db.query_row("SELECT id FROM instance", [], |row| row.get(0))?;
     let (oldest, head, micros): (i64, i64, i64) = db.query_row(
-        "SELECT coalesce((SELECT min(seq) FROM events), 1), coalesce((SELECT max(seq) FROM events), 0), \
-                coalesce((SELECT time FROM events ORDER BY seq DESC LIMIT 1), 0)",
+        "SELECT coalesce((SELECT min(seq) FROM events), 1), \
+                coalesce((SELECT max(seq) FROM events), 0), \
+                max(coalesce((SELECT time FROM events ORDER BY seq DESC LIMIT 1), 0), \
+                    coalesce((SELECT time FROM audit ORDER BY seq DESC LIMIT 1), 0))",
         [],
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
-    let bounds = Bounds { oldest: oldest.cast_unsigned(), head: head.cast_unsigned() };
-    Ok((Uuid::from_bytes(instance), bounds, micros.cast_unsigned()))
+    Ok(Contents {
+        instance: Uuid::from_bytes(instance),
+        bounds: Bounds { oldest: oldest.cast_unsigned(), head: head.cast_unsigned() },
+        audit_head: Ends::of(db)?.head,
+        newest_micros: micros.cast_unsigned(),
+    })
 }
 
 /// Makes the database beside its place and moves it there when it is whole, so that a crash
@@ -122,24 +156,30 @@ fn contents(db: &Connection) -> Result<(Uuid, Bounds, u64), Failure> {
 fn create(dir: &Path, file: &Path) -> Result<(), StoreError> {
     let new = dir.join("sysadmd.db.new");
     let doing = || format!("make the database {}", file.display());
-    // What an attempt that a crash cut short may have left.
-    match fs::remove_file(dir.join("sysadmd.db.new-journal")) {
-        Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(io_error(doing())(cause)),
-        _ => {}
-    }
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(io_error(doing()))?;
+    empty_file(&new).map_err(io_error(doing()))?;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|cause| io_error(doing())(cause.into()))?;
     let instance = uuid::Builder::from_random_bytes(random).into_uuid();
     fill(&new, instance).map_err(|cause| Failure::from(cause).in_file(file))?;
     fs::rename(&new, file).map_err(io_error(doing()))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error(doing()))
+    sync_dir(file).map_err(io_error(doing()))
+}
+
+/// An empty file only its owner may read, for a new database; what an attempt that a crash cut
+/// short may have left is gone.
+pub(super) fn empty_file(path: &Path) -> io::Result<()> {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    match fs::remove_file(journal) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(cause),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map(drop)
+}
+
+/// Makes durable that a file has its name.
+pub(super) fn sync_dir(file: &Path) -> io::Result<()> {
+    file.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 fn fill(new: &Path, instance: Uuid) -> Result<(), rusqlite::Error> {
@@ -149,6 +189,7 @@ fn fill(new: &Path, instance: Uuid) -> Result<(), rusqlite::Error> {
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
     ))?;
     db.execute("INSERT INTO instance (id) VALUES (?1)", params![instance.as_bytes()])?;
+    Ends::insert(&db)?;
     db.close().map_err(|(_, cause)| cause)
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
+use super::audit::prune;
 use super::error::Failure;
 use super::{Bounds, StoreSettings};
 
@@ -23,7 +24,7 @@ const SLACK_BYTES: u64 = 4 << 20;
 /// Pages cut off in one step.
 const CUT_PAGES: usize = 256;
 
-/// Removes the oldest events, step by step.
+/// Removes the oldest events and records of the audit trail, step by step.
 #[derive(Debug)]
 pub(super) struct Retention {
     settings: StoreSettings,
@@ -61,8 +62,8 @@ impl Retention {
     }
 
     /// One step at the time `now`, in microseconds since 1970. It removes at most a few hundred
-    /// events, or twice what was recorded since the last step, so that it keeps up; and never the
-    /// newest event, so that numbers never begin again.
+    /// events and records of the audit trail, or twice what was recorded since the last step, so
+    /// that it keeps up; and never the newest event, so that numbers never begin again.
     pub(super) fn step(
         &mut self,
         db: &mut Connection,
@@ -72,7 +73,10 @@ impl Retention {
         let most = (STEP_EVENTS.max(2 * self.events), STEP_BYTES.max(2 * self.bytes));
         (self.events, self.bytes, self.due, self.looked) = (0, 0, false, Instant::now());
         let excess = self.excess(db)?;
-        let cutoff = self.settings.max_age.map_or(0, |age| now.saturating_sub(micros(age)));
+        let cutoff = |age: Option<_>| age.map_or(0, |age| now.saturating_sub(micros(age)));
+        let audit_cutoff = cutoff(self.settings.audit_max_age);
+        let pruned = unhurried(db, |db| prune(db, audit_cutoff, most.0))?;
+        let cutoff = cutoff(self.settings.max_age);
         let upto = overdue(db, bounds, &Overdue { excess, cutoff, most })?;
         if upto >= bounds.oldest {
             // A removal need not be durable at once: after a power cut it is done again.
@@ -81,6 +85,7 @@ impl Retention {
         } else {
             self.due = unhurried(db, |db| self.cut(db))?;
         }
+        self.due |= pruned;
         Ok(Step { oldest: bounds.oldest.max(upto + 1) })
     }
 

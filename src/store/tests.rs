@@ -1,8 +1,10 @@
 //! What the rest of the daemon relies on.
 
+mod audit;
 mod crash;
 mod full;
 mod history;
+mod migration;
 mod refusal;
 mod retention;
 mod tokens;
@@ -13,6 +15,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use protocol::Time;
 
 use super::*;
+
+pub(super) const UNLIMITED: StoreSettings =
+    StoreSettings { max_age: None, max_bytes: None, audit_max_age: None };
 
 /// A directory of its own, removed at the end.
 pub(super) struct Place(pub(super) PathBuf);
@@ -28,7 +33,7 @@ impl Place {
     }
 
     pub(super) fn open(&self) -> Result<Store, StoreError> {
-        self.open_at(&Clock::system(), StoreSettings { max_age: None, max_bytes: None })
+        self.open_at(&Clock::system(), UNLIMITED)
     }
 
     pub(super) fn open_at(
@@ -90,6 +95,7 @@ pub(super) fn record(class: &str, subject: &str, priority: u8) -> Record {
         priority: Priority::clamped(priority),
         message: format!("{class} happened to {subject}"),
         data: serde_json::json!({ "subject": subject }).into(),
+        audit: None,
     }
 }
 

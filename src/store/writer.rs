@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
-use protocol::Event;
+use protocol::{Event, Time};
 use rusqlite::{Connection, params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::audit::{AuditEntry, AuditRecord, Link, extend};
 use super::check::log_of;
 use super::error::Failure;
 use super::retention::{LOOK_AFTER, Retention};
 use super::{Bounds, Record, StoreError, rows};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 
 /// The most records in one transaction: enough that the cost of making it durable disappears
 /// among them, few enough that the first of them does not wait noticeably for the last.
@@ -33,6 +34,7 @@ pub type Committed = Box<dyn FnMut(&[Arc<Event>]) + Send>;
 pub(super) type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// What the writer can be asked for.
+#[expect(clippy::large_enum_variant, reason = "nearly all are appends, and a box for each costs")]
 pub(super) enum Errand {
     /// Record this.
     Append(Append),
@@ -42,26 +44,62 @@ pub(super) enum Errand {
     Stop,
 }
 
-/// A record that waits, and who waits for it.
+/// What waits to be recorded.
 pub(super) struct Append {
-    pub(super) record: Record,
-    pub(super) reply: oneshot::Sender<Result<Arc<Event>, StoreError>>,
-    /// Its share of the queue, given back when the record leaves it.
+    pub(super) entry: Entry,
+    pub(super) weight: usize,
+    /// Its share of the queue, given back when it leaves it.
     pub(super) _room: OwnedSemaphorePermit,
+}
+
+/// An event or a record of the audit trail, and who waits for it.
+pub(super) enum Entry {
+    Event(Record, Waiting<Arc<Event>>),
+    Audit(AuditEntry, Waiting<u64>),
+}
+
+type Waiting<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What goes into one transaction.
+struct Lot {
+    /// The newest event before it.
+    before: u64,
+    events: Vec<Arc<Event>>,
+    /// The newest record of the audit trail, with this lot.
+    head: Link,
+    audit: Vec<AuditRecord>,
+}
+
+/// Who is answered when it is durable.
+enum Reply {
+    Event(Waiting<Arc<Event>>, Arc<Event>),
+    Audit(Waiting<u64>, u64),
+}
+
+impl Reply {
+    /// A publisher that has gone needs no answer; what it gave is recorded all the same.
+    fn send(self, stored: &Result<(), StoreError>) {
+        match self {
+            Self::Event(waiting, event) => drop(waiting.send(stored.clone().map(|()| event))),
+            Self::Audit(waiting, seq) => drop(waiting.send(stored.clone().map(|()| seq))),
+        }
+    }
 }
 
 /// What the writer tells everybody else.
 pub(super) struct Progress {
     oldest: AtomicU64,
     head: AtomicU64,
+    audit: Mutex<Link>,
     committed: Mutex<Option<Committed>>,
 }
 
 impl Progress {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: Bounds, audit: Link) -> Self {
         Self {
             oldest: AtomicU64::new(bounds.oldest),
             head: AtomicU64::new(bounds.head),
+            audit: Mutex::new(audit),
             committed: Mutex::new(None),
         }
     }
@@ -72,6 +110,10 @@ impl Progress {
         Bounds { oldest, head: self.head.load(Ordering::SeqCst) }
     }
 
+    pub(super) fn audit_head(&self) -> Link {
+        *self.audit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn on_commit(&self, committed: Committed) {
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(committed);
     }
@@ -80,11 +122,15 @@ impl Progress {
         self.oldest.fetch_max(oldest, Ordering::SeqCst);
     }
 
-    fn advance(&self, head: u64, batch: &[Arc<Event>]) {
-        self.head.store(head, Ordering::SeqCst);
+    fn advance(&self, lot: &Lot) {
+        *self.audit.lock().unwrap_or_else(PoisonError::into_inner) = lot.head;
+        if lot.events.is_empty() {
+            return;
+        }
+        self.head.store(lot.before + lot.events.len() as u64, Ordering::SeqCst);
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(committed) = committed.as_mut() {
-            committed(batch);
+            committed(&lot.events);
         }
     }
 }
@@ -130,13 +176,13 @@ impl Writer {
 
     /// Records `first` and what else is waiting; returns the errand that ended the batch.
     fn batch(&mut self, first: Append) -> Option<Errand> {
-        let mut bytes = first.record.weight();
+        let mut bytes = first.weight;
         let mut batch = vec![first];
         let mut next = None;
         while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
             match self.inbox.try_recv() {
                 Ok(Errand::Append(append)) => {
-                    bytes += append.record.weight();
+                    bytes += append.weight;
                     batch.push(append);
                 }
                 Ok(other) => {
@@ -152,13 +198,11 @@ impl Writer {
     }
 
     fn record(&mut self, batch: Vec<Append>) {
-        let head = self.progress.bounds().head;
-        let (events, replies): (Vec<_>, Vec<_>) = (head + 1..)
-            .zip(batch)
-            .map(|(seq, append)| (Arc::new(self.event(seq, append.record)), append.reply))
-            .unzip();
-        let stored = store(&mut self.db, head + 1, &events);
-        let stored = stored.map_err(|failure| self.failed(failure));
+        let (before, head) = (self.progress.bounds().head, self.progress.audit_head());
+        let mut lot = Lot { before, events: Vec::new(), head, audit: Vec::new() };
+        let replies: Vec<_> =
+            batch.into_iter().map(|append| self.place(append.entry, &mut lot)).collect();
+        let stored = store(&mut self.db, &lot).map_err(|failure| self.failed(failure));
         if stored.is_ok() && std::mem::take(&mut self.is_failing) {
             tracing::info!("events are recorded again");
         }
@@ -167,26 +211,27 @@ impl Writer {
             self.fold();
         }
         if stored.is_ok() {
-            self.progress.advance(head + events.len() as u64, &events);
+            self.progress.advance(&lot);
         }
-        for (reply, event) in replies.into_iter().zip(events) {
-            // A publisher that has gone needs no answer; its event is recorded all the same.
-            let _gone = reply.send(stored.clone().map(|()| event));
+        for reply in replies {
+            reply.send(&stored);
         }
     }
 
-    fn event(&self, seq: u64, record: Record) -> Event {
+    /// Gives an entry its number and time.
+    fn place(&self, entry: Entry, lot: &mut Lot) -> Reply {
         let stamp = self.clock.stamp();
-        Event {
-            seq: Some(seq),
-            id: stamp.id,
-            time: stamp.time,
-            source: record.source,
-            class: record.class,
-            subject: record.subject,
-            priority: record.priority,
-            message: record.message,
-            data: record.data,
+        match entry {
+            Entry::Event(mut record, waiting) => {
+                if let Some(entry) = record.audit.take() {
+                    lot.audit(stamp.time, entry);
+                }
+                let seq = lot.before + lot.events.len() as u64 + 1;
+                let event = Arc::new(event(seq, stamp, record));
+                lot.events.push(Arc::clone(&event));
+                Reply::Event(waiting, event)
+            }
+            Entry::Audit(entry, waiting) => Reply::Audit(waiting, lot.audit(stamp.time, entry)),
         }
     }
 
@@ -231,15 +276,38 @@ impl Writer {
     }
 }
 
+impl Lot {
+    fn audit(&mut self, time: Time, entry: AuditEntry) -> u64 {
+        let record = self.head.next(time, entry);
+        self.head = record.link();
+        self.audit.push(record);
+        self.head.seq
+    }
+}
+
+fn event(seq: u64, stamp: Stamp, record: Record) -> Event {
+    Event {
+        seq: Some(seq),
+        id: stamp.id,
+        time: stamp.time,
+        source: record.source,
+        class: record.class,
+        subject: record.subject,
+        priority: record.priority,
+        message: record.message,
+        data: record.data,
+    }
+}
+
 /// One transaction, durable when this returns; after an error nothing of it is there.
-fn store(db: &mut Connection, first: u64, events: &[Arc<Event>]) -> Result<(), Failure> {
+fn store(db: &mut Connection, lot: &Lot) -> Result<(), Failure> {
     let transaction = db.transaction()?;
-    for (seq, event) in (first..).zip(events) {
+    for (seq, event) in (lot.before + 1..).zip(&lot.events) {
         rows::insert(&transaction, seq, event)?;
     }
-    let mut seen = HashSet::with_capacity(events.len());
-    for (index, event) in events.iter().enumerate().rev() {
-        let seq = first + index as u64;
+    let mut seen = HashSet::with_capacity(lot.events.len());
+    for (index, event) in lot.events.iter().enumerate().rev() {
+        let seq = lot.before + 1 + index as u64;
         if seen.insert((event.class.as_str(), event.subject.as_str())) {
             transaction
                 .prepare_cached(
@@ -249,6 +317,7 @@ fn store(db: &mut Connection, first: u64, events: &[Arc<Event>]) -> Result<(), F
                 .execute(params![event.class.as_str(), event.subject, seq.cast_signed()])?;
         }
     }
+    extend(&transaction, &lot.audit)?;
     transaction.commit()?;
     Ok(())
 }

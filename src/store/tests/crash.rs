@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::{Place, child, everything, record};
+use super::{Place, UNLIMITED, child, everything, record};
 use crate::clock::Clock;
-use crate::store::{Store, StoreSettings};
+use crate::store::Store;
 
 const DIR: &str = "SYSADMD_TEST_CRASH_DIR";
 const TEST: &str = "store::tests::crash::what_was_acknowledged_survives_being_killed";
@@ -59,8 +59,7 @@ fn killed_after(dir: &Path, patience: Duration) -> BTreeMap<u64, String> {
 }
 
 async fn append_for_ever(dir: &Path) {
-    let unlimited = StoreSettings { max_age: None, max_bytes: None };
-    let log = Store::open(dir, Clock::system(), unlimited).unwrap().log();
+    let log = Store::open(dir, Clock::system(), UNLIMITED).unwrap().log();
     let pid = std::process::id();
     for number in 0.. {
         let subject = format!("/{pid}/{number}");

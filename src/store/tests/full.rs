@@ -9,9 +9,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Uid;
 
-use super::{Place, child, everything, record};
+use super::{Place, UNLIMITED, child, everything, record};
 use crate::clock::Clock;
-use crate::store::{EventLog, Record, Store, StoreError, StoreSettings};
+use crate::store::{EventLog, Record, Store, StoreError};
 
 const LIMITED: &str = "SYSADMD_TEST_FULL_LIMITED";
 const SMALL_DISK: &str = "SYSADMD_TEST_FULL_DISK";
@@ -63,8 +63,7 @@ async fn on_a_small_disk(dir: &Path) {
 }
 
 fn opened(dir: &Path) -> Store {
-    let unlimited = StoreSettings { max_age: None, max_bytes: None };
-    Store::open(dir, Clock::system(), unlimited).unwrap()
+    Store::open(dir, Clock::system(), UNLIMITED).unwrap()
 }
 
 fn large() -> Record {

@@ -11,10 +11,10 @@ use proptest::test_runner::{Config, TestRunner};
 use protocol::{Event, Filter, Priority, Time};
 use rusqlite::{Connection, params_from_iter};
 
-use super::{Place, record};
+use super::{Place, UNLIMITED, record};
 use crate::clock::Clock;
+use crate::store::Store;
 use crate::store::history::{self, Page, Query, Route};
-use crate::store::{Store, StoreSettings};
 
 const COUNT: u64 = 200;
 const START: u64 = 1_000_000;
@@ -22,7 +22,7 @@ const START: u64 = 1_000_000;
 /// A store with events of all kinds, and the same in memory.
 async fn filled(place: &Place) -> (Store, Vec<Arc<Event>>) {
     let clock = Clock::fake(Time::from_micros(START));
-    let store = place.open_at(&clock, StoreSettings { max_age: None, max_bytes: None }).unwrap();
+    let store = place.open_at(&clock, UNLIMITED).unwrap();
     let mut events = Vec::new();
     for n in 0..COUNT {
         let class = ["a", "a.b", "a.c", "b.a", "b.b.b"][usize::try_from(n * n % 5).unwrap()];

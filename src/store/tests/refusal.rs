@@ -146,9 +146,9 @@ async fn one_of_another_program_and_one_of_a_later_version() {
     assert!(matches!(refused(&place), StoreError::Foreign { .. }));
 
     let place = written().await;
-    sql(&place, "PRAGMA user_version = 2");
+    sql(&place, "PRAGMA user_version = 3");
     let error = refused(&place);
-    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error:?}");
     assert!(error.to_string().contains("newer sysadmd"), "{error}");
 }
 

@@ -4,11 +4,9 @@ use std::time::{Duration, Instant};
 
 use protocol::{Filter, Time};
 
-use super::{Place, everything, record};
+use super::{Place, UNLIMITED, everything, record};
 use crate::clock::Clock;
 use crate::store::{Bounds, EventLog, Record, StoreSettings};
-
-const UNLIMITED: StoreSettings = StoreSettings { max_age: None, max_bytes: None };
 
 async fn until(log: &EventLog, what: &str, reached: impl Fn(Bounds) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);

@@ -1,19 +1,24 @@
 //! Tokens are kept as they were given, until they are deleted.
 
-use protocol::{Role, Time};
+use protocol::{Json, Time};
 use uuid::Uuid;
 
 use super::Place;
 use crate::store::{StoreError, Token};
 
-fn token(number: u8, role: Role) -> Token {
+fn token(number: u8, role: &str) -> Token {
     Token {
         id: Uuid::from_u128(number.into()),
         name: format!("token {number}"),
-        role,
+        role: role.to_owned(),
         hash: [number; 32],
         created: Time::from_micros(u64::from(number) * 1000),
         expires: number.is_multiple_of(2).then(|| Time::from_micros(5_000_000)),
+        scope: if number > 2 {
+            Json::from(serde_json::json!({"calls": [number]}))
+        } else {
+            Json::default()
+        },
     }
 }
 
@@ -21,7 +26,7 @@ fn token(number: u8, role: Role) -> Token {
 async fn a_token_is_found_by_its_hash_until_it_is_deleted() {
     let place = Place::new();
     let store = place.open().unwrap();
-    let tokens = [token(1, Role::Admin), token(2, Role::Operator), token(3, Role::Viewer)];
+    let tokens = [token(1, "admin"), token(2, "operator"), token(3, "viewer")];
     for token in tokens.iter().rev() {
         store.token_insert(token.clone()).await.unwrap();
     }
@@ -36,15 +41,15 @@ async fn a_token_is_found_by_its_hash_until_it_is_deleted() {
     assert_eq!(store.token_list().await.unwrap(), [tokens[0].clone(), tokens[2].clone()]);
     store.close();
     assert!(matches!(store.token_list().await, Err(StoreError::Stopped)));
-    assert!(matches!(store.token_insert(token(4, Role::Viewer)).await, Err(StoreError::Stopped)));
+    assert!(matches!(store.token_insert(token(4, "viewer")).await, Err(StoreError::Stopped)));
 }
 
 #[tokio::test]
 async fn the_same_token_twice_is_refused_and_events_go_on() {
     let place = Place::new();
     let store = place.open().unwrap();
-    store.token_insert(token(1, Role::Admin)).await.unwrap();
-    let again = store.token_insert(token(1, Role::Viewer)).await;
+    store.token_insert(token(1, "admin")).await.unwrap();
+    let again = store.token_insert(token(1, "viewer")).await;
     assert!(matches!(again, Err(StoreError::Sql { .. })), "{again:?}");
     assert_eq!(store.log().append(super::record("a", "", 0)).await.unwrap().seq, Some(1));
     store.close();
