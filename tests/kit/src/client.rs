@@ -16,10 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -30,6 +28,8 @@ use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::tls::believing;
 
 /// How long every wait lasts at most, unless the caller says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -110,7 +110,7 @@ impl SysAdmClient {
             Target::Plain { addr, token } => (Box::new(narrow(addr, receive_bytes).await?), token),
             Target::Tls { addr, token } => {
                 let stream = narrow(addr, receive_bytes).await?;
-                (Box::new(tls_over(stream, addr).await?), token)
+                (Box::new(tls_over(stream, addr, believing()).await?), token)
             }
         };
         Self::over(stream, token, &[]).await
@@ -340,11 +340,26 @@ impl SysAdmClient {
 /// # Errors
 /// A sentence, when there is none.
 pub async fn tls(addr: SocketAddr) -> Result<TlsStream<TcpStream>, String> {
-    tls_over(in_time(TcpStream::connect(addr)).await?, addr).await
+    tls_with(addr, believing()).await
 }
 
-async fn tls_over(stream: TcpStream, addr: SocketAddr) -> Result<TlsStream<TcpStream>, String> {
-    let tls = TlsConnector::from(Arc::new(believing_config()));
+/// A TLS connection with these settings, with nothing said on it yet.
+///
+/// # Errors
+/// A sentence, when there is none.
+pub async fn tls_with(
+    addr: SocketAddr,
+    config: ClientConfig,
+) -> Result<TlsStream<TcpStream>, String> {
+    tls_over(in_time(TcpStream::connect(addr)).await?, addr, config).await
+}
+
+async fn tls_over(
+    stream: TcpStream,
+    addr: SocketAddr,
+    config: ClientConfig,
+) -> Result<TlsStream<TcpStream>, String> {
+    let tls = TlsConnector::from(Arc::new(config));
     in_time(tls.connect(ServerName::from(addr.ip()), stream)).await
 }
 
@@ -361,54 +376,5 @@ async fn in_time<T, E: std::fmt::Display>(
     match timeout(PATIENCE, step).await {
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(_) => Err(format!("nothing happened for {PATIENCE:?}")),
-    }
-}
-
-fn believing_config() -> ClientConfig {
-    let provider = Arc::new(ring::default_provider());
-    ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has ciphers for TLS 1.2 and 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Believing(provider)))
-        .with_no_client_auth()
-}
-
-/// Believes every certificate: whom to trust is tested elsewhere.
-#[derive(Debug)]
-struct Believing(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Believing {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

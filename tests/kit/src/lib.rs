@@ -6,3 +6,4 @@
 pub mod client;
 pub mod lab;
 pub mod plugins;
+pub mod tls;
