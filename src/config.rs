@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod roles;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub use self::access::Access;
 pub use self::audit::Audit;
 pub use self::roles::{Grant, RoleRules, objection};
+pub use self::tls::{Tls, TlsFiles};
 
 /// The port of the `SysAdm` websocket.
 pub const PORT: u16 = 12150;
@@ -35,6 +37,8 @@ pub struct File {
     pub listen: Option<Vec<SocketAddr>>,
     /// Addresses without; loopback only.
     pub listen_plain: Vec<SocketAddr>,
+    /// The certificate.
+    pub tls: Tls,
     /// The event log.
     pub log: Log,
     /// The audit trail.
@@ -106,6 +110,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Addresses without TLS, all on loopback.
     pub listen_plain: Vec<SocketAddr>,
+    /// Where the TLS certificate comes from.
+    pub tls: TlsFiles,
     /// How long events are kept; `None` for ever.
     pub log_max_age: Option<Duration>,
     /// Bytes the log may take.
@@ -175,6 +181,7 @@ impl File {
                 let packaged = Path::new("/etc/sysadmd/plugins").to_path_buf();
                 if own_socket { packaged } else { state_dir.join("plugins") }
             }),
+            tls: self.tls.complete(&state_dir)?,
             state_dir,
             access: self.access,
             roles: self.roles,

@@ -4,10 +4,13 @@
 //! [`Daemon::start`].
 
 mod built_in;
+mod certificate;
 mod options;
 mod ready;
+mod rescan;
 mod watch;
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use protocol::{Draft, Json};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::access::Access;
 use crate::bus::{Bus, own_class};
@@ -28,6 +32,8 @@ use crate::lifecycle::{Gone, Tasks};
 use crate::listen::Listen;
 use crate::listen::tls::{Tls, TlsError};
 use crate::store::{Store, StoreError, StoreSettings};
+
+use certificate::Keeper;
 
 /// How long everything may take to end after the plugins have.
 const GRACE: Duration = Duration::from_secs(10);
@@ -63,8 +69,9 @@ pub fn built_in_manifests() -> impl Iterator<Item = &'static str> {
 pub struct Daemon {
     /// The addresses it listens on, in the order of the configuration: TLS, then plain.
     pub addresses: Vec<SocketAddr>,
-    /// What clients pin.
-    pub fingerprint: String,
+    tls: Tls,
+    /// Rung to have the certificate's files looked at.
+    bell: Arc<Notify>,
     store: Arc<Store>,
     host: Host,
     bus: Bus,
@@ -133,7 +140,7 @@ impl Daemon {
         make_private_dir(&config.state_dir)?;
         let store = Arc::new(Store::open(&config.state_dir, clock.clone(), settings)?);
         let hostname = hostname();
-        let tls = Tls::open(&config.state_dir.join("tls"), &hostname)?;
+        let tls = Tls::open(config.tls.clone(), &hostname)?;
         let (tasks, gone) = Tasks::new();
         let instance = store.instance();
         let bus = Bus::start(store.log(), clock.clone(), instance, tasks.clone())?;
@@ -148,18 +155,25 @@ impl Daemon {
             clock: clock.clone(),
         };
         let built_in = built_in::specs(&binary, config);
-        let watch = watch::begin(&config.plugin_dir);
+        let watch = rescan::watch(&config.plugin_dir);
         let host = Host::start(built_in, host_settings, bus.clone(), &tasks);
         if let Some(watch) = watch {
-            watch.look_again(host.clone(), &tasks);
+            rescan::begin(watch, host.clone(), &tasks);
         }
-        let fingerprint = tls.fingerprint.clone();
+        let bell = Arc::new(Notify::new());
+        let keeper = Keeper {
+            tls: tls.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            bell: Arc::clone(&bell),
+        };
+        keeper.begin(certificate::watch(&config.tls), &tasks);
         let limits = Limits::default();
-        let identity = Identity { hostname, fingerprint: fingerprint.clone(), instance, limits };
+        let identity = Identity { hostname, certificate: tls.facts(), instance, limits };
         let access = Access::new(Arc::clone(&store), clock.clone());
         let dispatch = Dispatch::new(identity, bus.clone(), host.clone(), access, clock);
-        let listen = Listen::new(dispatch, tasks.clone(), tls);
-        let mut daemon = Self { addresses: Vec::new(), fingerprint, store, host, bus, tasks, gone };
+        let listen = Listen::new(dispatch, tasks.clone(), tls.clone());
+        let mut daemon = Self { addresses: Vec::new(), tls, bell, store, host, bus, tasks, gone };
         if let Err(error) = daemon.open(config, &listen).await {
             drop(listen);
             daemon.stop().await;
@@ -179,6 +193,16 @@ impl Daemon {
         }
         let place = config.socket.display().to_string();
         listen.unix(&config.socket).map_err(|cause| StartError::Listen { place, cause })
+    }
+
+    /// SHA-256 of the certificate in use, in hexadecimal: what clients pin.
+    pub fn fingerprint(&self) -> String {
+        self.tls.facts().borrow().fingerprint.clone()
+    }
+
+    /// Has the certificate's files looked at without waiting for them to settle.
+    pub fn reload(&self) {
+        self.bell.notify_one();
     }
 
     /// Looks at the plugin directory again.
@@ -203,33 +227,66 @@ impl Daemon {
 
     /// Says what the class means.
     async fn announce(&self, class: &str) {
-        let Some(own) = own_class(class) else { return };
-        let declared = &own.declared;
-        let mut draft = Draft::new(declared.class.clone());
-        draft.message.clone_from(&declared.summary);
-        draft.priority = Some(declared.priority_default);
-        draft.data = Json::from(json!({"version": env!("CARGO_PKG_VERSION")}));
-        if let Err(fault) = self.bus.publish(&own.source, draft, declared.retain).await {
-            tracing::error!(%fault, "the daemon's own event was not recorded");
-        }
+        let version = json!({"version": env!("CARGO_PKG_VERSION")});
+        publish_own(&self.bus, class, |draft| draft.data = Json::from(version)).await;
     }
+}
+
+/// Publishes an event of one of the daemon's own classes: `fill` changes what its declaration says.
+/// Whether it was recorded.
+async fn publish_own(bus: &Bus, class: &str, fill: impl FnOnce(&mut Draft)) -> bool {
+    let Some(own) = own_class(class) else { return false };
+    let declared = &own.declared;
+    let mut draft = Draft::new(declared.class.clone());
+    draft.message.clone_from(&declared.summary);
+    draft.priority = Some(declared.priority_default);
+    fill(&mut draft);
+    let published = bus.publish(&own.source, draft, declared.retain).await;
+    published.inspect_err(|fault| tracing::error!(%fault, class, "not recorded")).is_ok()
 }
 
 /// Runs until a signal asks it to stop.
 async fn run(config: &Config, environment: Environment) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let terminal = Terminal::here();
     let daemon = Daemon::start(config, environment).await?;
-    ready::say(config, &daemon.addresses, &daemon.fingerprint);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    ready::say(config, &daemon.addresses, &daemon.fingerprint());
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                if terminal.is_gone() {
+                    break;
+                }
+                tracing::info!("looking at the certificate's files again");
+                daemon.reload();
+            }
+        }
     }
     tracing::info!("stopping");
     ready::stopping();
     daemon.announce("daemon.stopping").await;
     daemon.stop().await;
     Ok(())
+}
+
+/// The terminal the daemon was started from. Without one, the signal that is sent when a terminal is
+/// closed means "read your files again".
+struct Terminal([bool; 2]);
+
+impl Terminal {
+    fn here() -> Self {
+        Self([std::io::stdin().is_terminal(), std::io::stderr().is_terminal()])
+    }
+
+    /// Whether there was one, and it has been closed.
+    fn is_gone(&self) -> bool {
+        let Self(now) = Self::here();
+        self.0.into_iter().zip(now).any(|(before, now)| before && !now)
+    }
 }
 
 fn make_private_dir(dir: &std::path::Path) -> std::io::Result<()> {

@@ -14,10 +14,12 @@ use std::sync::Arc;
 use protocol::manifest::Kind;
 use protocol::{Fault, FaultKind, Json, Request, Role};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::access::{Access, Principal};
 use crate::bus::Bus;
+use crate::certificate::Facts;
 use crate::clock::Clock;
 use crate::host::{Caller, Host};
 use crate::sight::Sight;
@@ -33,8 +35,8 @@ pub const PROTOCOL: u64 = 1;
 pub struct Identity {
     /// The machine's name.
     pub hostname: String,
-    /// SHA-256 of the TLS certificate, in hexadecimal.
-    pub fingerprint: String,
+    /// The TLS certificate in use; it changes while the daemon runs.
+    pub certificate: watch::Receiver<Arc<Facts>>,
     /// The database.
     pub instance: Uuid,
     /// Bounds, announced by `rpc/hello`.
@@ -203,7 +205,8 @@ impl Dispatch {
             return Err(Fault::bad_request("none of the client's protocols is spoken here")
                 .with_details(json!({ "protocols": [PROTOCOL] })));
         }
-        let Identity { hostname, fingerprint, instance, limits } = self.identity();
+        let Identity { hostname, certificate, instance, limits } = self.identity();
+        let fingerprint = certificate.borrow().fingerprint.clone();
         let who = principal.map(|who| json!({"name": who.name, "role": who.role}));
         Ok(Json::from(json!({
             "protocol": PROTOCOL,

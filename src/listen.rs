@@ -120,7 +120,7 @@ impl Listen {
         if !with_tls {
             return self.serve(Stream::Plain(stream), None, place).await;
         }
-        match tokio::time::timeout(HANDSHAKE, self.tls.acceptor.accept(stream)).await {
+        match tokio::time::timeout(HANDSHAKE, self.tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => self.serve(Stream::Tls(Box::new(stream)), None, place).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -154,6 +154,9 @@ impl Listen {
     }
 
     async fn serve(&self, stream: Stream, principal: Option<Principal>, place: Place) {
+        if let Some(peer) = stream.peer_certificate() {
+            tracing::debug!(name = peer.name, fingerprint = peer.fingerprint, "client certificate");
+        }
         let stop = self.tasks.stop_signal();
         let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
         tokio::select! {

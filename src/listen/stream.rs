@@ -8,6 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use super::tls;
+use crate::certificate::PeerCertificate;
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -17,6 +20,16 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     /// The unix socket.
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// The certificate the client has proven to be its own, if it has shown one.
+    pub(crate) fn peer_certificate(&self) -> Option<PeerCertificate> {
+        match self {
+            Self::Tls(stream) => tls::peer_certificate(stream),
+            Self::Plain(_) | Self::Unix(_) => None,
+        }
+    }
 }
 
 macro_rules! on_each {

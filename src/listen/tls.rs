@@ -1,125 +1,190 @@
-//! The certificate, made once and kept, and the TLS acceptor over it.
+//! TLS: the certificate in use, put in place of another while clients are connected.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::Arc;
+mod make;
+mod pair;
 
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest, Sha256};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use protocol::Time;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-/// The daemon's side of TLS.
-#[derive(Clone)]
-pub struct Tls {
-    /// Accepts connections.
-    pub acceptor: TlsAcceptor,
-    /// SHA-256 of the certificate in hexadecimal: what clients pin.
-    pub fingerprint: String,
+use crate::certificate::{Facts, PeerCertificate};
+use crate::config::TlsFiles;
+
+use pair::Pair;
+pub use pair::Unfit;
+
+/// The daemon's side of TLS. Cheap to clone; clones share one certificate.
+#[derive(Debug, Clone)]
+pub struct Tls(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    files: TlsFiles,
+    /// A handshake takes the whole set-up once and keeps it, so that none ever sees half a change.
+    in_use: RwLock<Arc<Pair>>,
+    facts: watch::Sender<Arc<Facts>>,
 }
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read or written.
-    #[error("the TLS key and certificate in {dir} cannot be read or made: {cause}")]
-    Files {
-        /// The directory.
-        dir: String,
+    /// The daemon's own certificate cannot be made.
+    #[error("the TLS certificate {path} cannot be made: {cause}")]
+    Unmade {
+        /// The certificate's file.
+        path: PathBuf,
         /// What the system said.
         cause: io::Error,
     },
-    /// The files do not hold a key and a certificate that fit.
-    #[error(
-        "cert.pem and key.pem in {dir} are not a certificate and its key: {cause} \
-         (repair them, or remove both and a new pair is made)"
-    )]
-    Unfit {
-        /// The directory.
-        dir: String,
-        /// What is wrong.
-        cause: String,
-    },
+    /// The files cannot be served with.
+    #[error("{fault} ({remedy})", fault = .0, remedy = .0.remedy())]
+    Unfit(#[from] Unfit),
+}
+
+/// What a look at the files brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// They hold what is in use.
+    Same,
+    /// They held something new, which is in use from now on.
+    New,
 }
 
 impl Tls {
-    /// Reads the pair in `dir`, or makes it when there is none.
+    /// Reads the files, or makes the daemon's own pair when there is none. The dates of the
+    /// certificate are not looked at: a machine whose clock is wrong must stay within reach.
     ///
     /// # Errors
     /// When the files cannot be read, made or used. Existing files are never replaced.
-    pub fn open(dir: &Path, hostname: &str) -> Result<Self, TlsError> {
-        let files = |cause| TlsError::Files { dir: dir.display().to_string(), cause };
-        let unfit = |cause| TlsError::Unfit { dir: dir.display().to_string(), cause };
-        let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
-        if !cert.exists() && !key.exists() {
-            make_pair(dir, &cert, &key, hostname)?;
+    pub fn open(files: TlsFiles, hostname: &str) -> Result<Self, TlsError> {
+        if files.make && !files.certificate.exists() && !files.key.exists() {
+            make::pair(&files, hostname)
+                .map_err(|cause| TlsError::Unmade { path: files.certificate.clone(), cause })?;
         }
-        let cert = fs::read(&cert).map_err(files)?;
-        let key = fs::read(&key).map_err(files)?;
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&cert)
-            .collect::<Result<_, _>>()
-            .map_err(|error| unfit(error.to_string()))?;
-        let leaf = chain.first().ok_or_else(|| unfit("cert.pem is empty".to_owned()))?;
-        let fingerprint = hex(&Sha256::digest(leaf));
-        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| unfit(error.to_string()))?;
-        let config = server_config(chain, key).map_err(|error| unfit(error.to_string()))?;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), fingerprint })
+        let pair = Pair::load(&files)?;
+        let facts = watch::Sender::new(Arc::clone(&pair.facts));
+        Ok(Self(Arc::new(Shared { files, in_use: RwLock::new(Arc::new(pair)), facts })))
+    }
+
+    /// Looks at the files again. What they hold is used for every handshake from now on, if it is
+    /// fit and good at this moment; connections that are there are not touched.
+    ///
+    /// # Errors
+    /// When it is not. Then nothing changes.
+    pub fn look(&self, now: Time) -> Result<Look, Unfit> {
+        let Shared { files, in_use, facts } = &*self.0;
+        let new = Pair::load(files)?;
+        new.check_dates(files, now)?;
+        if new.is_same(&self.in_use()) {
+            return Ok(Look::Same);
+        }
+        let told = Arc::clone(&new.facts);
+        *in_use.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        facts.send_replace(told);
+        Ok(Look::New)
+    }
+
+    /// What the certificate in use says of itself, now and after each change.
+    pub fn facts(&self) -> watch::Receiver<Arc<Facts>> {
+        self.0.facts.subscribe()
+    }
+
+    /// Accepts one connection with what is in use at this moment.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.in_use().config))
+    }
+
+    fn in_use(&self) -> Arc<Pair> {
+        Arc::clone(&self.0.in_use.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn server_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A session cache would cost memory for each client and save a millisecond at each reconnect.
-    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(config)
-}
-
-/// Self-signed, because `SysAdm` clients refuse unknown authorities and accept nothing else.
-fn make_pair(dir: &Path, cert: &Path, key: &Path, hostname: &str) -> Result<(), TlsError> {
-    let files = |cause| TlsError::Files { dir: dir.display().to_string(), cause };
-    let unmade = |error: rcgen::Error| files(io::Error::other(error));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(files)?;
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    if !hostname.is_empty() && hostname != "localhost" {
-        names.push(hostname.to_owned());
+/// The certificate the client has shown; the handshake has proven that it has the key and that an
+/// authority of `client_ca` has signed it.
+pub(crate) fn peer_certificate(stream: &TlsStream<TcpStream>) -> Option<PeerCertificate> {
+    let leaf = stream.get_ref().1.peer_certificates()?.first()?;
+    match Facts::read(leaf) {
+        Ok(facts) => Some(facts.into()),
+        Err(error) => {
+            tracing::warn!(%error, "a client's certificate stands for nobody");
+            None
+        }
     }
-    let mut params = rcgen::CertificateParams::new(names).map_err(unmade)?;
-    params.distinguished_name.push(rcgen::DnType::CommonName, "SysAdm");
-    let pair = rcgen::KeyPair::generate().map_err(unmade)?;
-    let made = params.self_signed(&pair).map_err(unmade)?;
-    write_new(key, &pair.serialize_pem(), 0o600).map_err(files)?;
-    write_new(cert, &made.pem(), 0o644).map_err(files)
 }
 
-fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair};
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing into a string cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
-}
+    use super::*;
 
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    fn named(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    }
+
+    fn files(dir: &std::path::Path, client_ca: Option<PathBuf>) -> TlsFiles {
+        let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+        TlsFiles { certificate, key, client_ca, make: true }
+    }
+
+    #[tokio::test]
+    async fn who_shows_a_certificate_is_known_by_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut authority = named("ours");
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let authority = CertifiedIssuer::self_signed(authority, key).unwrap();
+        let client_ca = dir.path().join("ca.pem");
+        std::fs::write(&client_ca, authority.pem()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let shown = named("backup.lan").signed_by(&key, &authority).unwrap();
+        let tls = Tls::open(files(dir.path(), Some(client_ca)), "nas").unwrap();
+
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let showing = kit::tls::showing(vec![shown.der().clone()], key);
+        let expected = PeerCertificate {
+            name: "backup.lan".to_owned(),
+            fingerprint: crate::certificate::fingerprint(shown.der()),
+        };
+        assert_eq!(peer(&tls, showing).await, Some(expected));
+        assert_eq!(peer(&tls, kit::tls::believing()).await, None);
+    }
+
+    /// Whom the daemon sees when a client connects so.
+    async fn peer(tls: &Tls, client: rustls::ClientConfig) -> Option<PeerCertificate> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let accepting = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            tls.acceptor().accept(stream).await.unwrap()
+        };
+        let connecting = async {
+            let stream = TcpStream::connect(addr).await.unwrap();
+            let connector = TlsConnector::from(Arc::new(client));
+            connector.connect(ServerName::from(addr.ip()), stream).await.unwrap()
+        };
+        let (stream, _client) = tokio::join!(accepting, connecting);
+        peer_certificate(&stream)
+    }
+
+    #[test]
+    fn files_that_are_there_are_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path(), None);
+        std::fs::write(&files.key, "not a key").unwrap();
+        let refusal = Tls::open(files.clone(), "nas").unwrap_err().to_string();
+        assert!(refusal.contains("cert.pem") && refusal.contains("put the file"), "{refusal}");
+        assert_eq!(std::fs::read_to_string(&files.key).unwrap(), "not a key");
     }
 }

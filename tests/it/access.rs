@@ -414,13 +414,13 @@ async fn the_certificate_is_made_once_and_its_key_is_private() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&tls.join("key.pem")), 0o600);
     assert_eq!(mode(&tls), 0o700);
-    let fingerprint = running.daemon.fingerprint.clone();
+    let fingerprint = running.daemon.fingerprint();
     let mut admin = running.admin().await;
     let hello = admin.call("rpc", "hello", json!({})).await.unwrap();
     assert_eq!(hello["fingerprint"], fingerprint.as_str());
     drop(admin);
     let running = running.restart().await;
-    assert_eq!(running.daemon.fingerprint, fingerprint);
+    assert_eq!(running.daemon.fingerprint(), fingerprint);
     assert_eq!(mode(&tls.join("key.pem")), 0o600);
     running.stop().await;
 }

@@ -27,3 +27,4 @@ mod reference;
 mod slow;
 mod subscribe;
 mod tidy;
+mod tls;

@@ -1,0 +1,233 @@
+//! The certificate is replaced while clients come and go.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kit::client::SysAdmClient;
+use nix::sys::signal::Signal;
+use rcgen::date_time_ymd;
+use serde_json::{Value, json};
+use sysadmd::certificate::fingerprint;
+use sysadmd::clock::Clock;
+
+use super::files::{Files, Made, key, made, replace};
+use crate::harness::{Door, Site, binary, until};
+
+/// How often the certificate is replaced under load.
+const CHANGES: usize = 100;
+/// Clients that connect again and again meanwhile.
+const CLIENTS: usize = 4;
+
+/// The fingerprint a client sees.
+async fn seen(door: &Door) -> Result<String, String> {
+    let stream = kit::client::tls(door.tls()).await?;
+    let shown = stream.get_ref().1.peer_certificates().expect("a certificate");
+    Ok(fingerprint(&shown[0]))
+}
+
+/// The fingerprint the daemon says it has.
+async fn said(client: &mut SysAdmClient) -> Value {
+    client.call("rpc", "hello", json!({})).await.expect("an answer")["fingerprint"].clone()
+}
+
+/// An administrator who hears of certificates from the beginning.
+async fn listener(door: &Door) -> SysAdmClient {
+    let mut admin = door.admin().await;
+    let wanted =
+        json!({"sub": "c", "filter": {"classes": ["daemon.certificate"]}, "from": "oldest"});
+    admin.subscribe(wanted).await.expect("a subscription");
+    admin
+}
+
+/// The next event's state, problem, priority and fingerprint.
+async fn told(listener: &mut SysAdmClient) -> (String, String, String, String) {
+    let event = listener.event().await;
+    assert_eq!(event["args"]["source"], "sysadmd", "{event}");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let data = &event["args"]["data"];
+    let priority = text(&event["args"]["priority"]);
+    (text(&data["state"]), text(&data["problem"]), priority, text(&data["fingerprint"]))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_changes_cost_no_handshake_and_no_session() {
+    let pairs = [made(&key(), |_| ()), made(&key(), |_| ())];
+    let mut site = Site::new();
+    let files = Files::of(&mut site, &pairs[0]);
+    let running = site.start().await;
+    let token = running.token("admin").await;
+    let mut session = running.remote(&token).await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let handshakes = Arc::new(AtomicUsize::new(0));
+    let reconnect = |_| {
+        let (stop, handshakes, door) =
+            (Arc::clone(&stop), Arc::clone(&handshakes), Door::clone(&running));
+        async move {
+            let mut failed = Vec::new();
+            while !stop.load(Ordering::SeqCst) {
+                handshakes.fetch_add(1, Ordering::SeqCst);
+                failed.extend(seen(&door).await.err());
+            }
+            failed
+        }
+    };
+    let clients = futures_util::future::join_all((0..CLIENTS).map(reconnect));
+    let changing = async {
+        for change in 1..=CHANGES {
+            let made = &pairs[change % 2];
+            files.put(made);
+            running.daemon.reload();
+            until("the new certificate is in use", async || {
+                running.daemon.fingerprint() == made.fingerprint
+            })
+            .await;
+            assert_eq!(said(&mut session).await, made.fingerprint.as_str());
+        }
+        stop.store(true, Ordering::SeqCst);
+    };
+    let (failed, ()) = tokio::join!(clients, changing);
+    let failed: Vec<String> = failed.into_iter().flatten().collect();
+    let handshakes = handshakes.load(Ordering::SeqCst);
+    println!("{handshakes} handshakes during {CHANGES} changes");
+    assert_eq!(failed, [""; 0], "of {handshakes} handshakes");
+    assert!(handshakes >= CHANGES, "{handshakes}");
+    assert_eq!(seen(&running).await.unwrap(), pairs[CHANGES % 2].fingerprint);
+    drop(session);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn broken_files_keep_the_old_and_are_told_once() {
+    let key = key();
+    let first = made(&key, |_| ());
+    let mut site = Site::new();
+    let files = Files::of(&mut site, &first);
+    let running = site.start().await;
+    let mut listener = listener(&running).await;
+    let expired = made(&key, |params| params.not_after = date_time_ymd(2020, 1, 1));
+    let other = made(&super::files::key(), |_| ());
+    let half = &first.pem[..first.pem.len() / 2];
+    let mut in_use = first.fingerprint.clone();
+    for (problem, path, text) in [
+        ("expired", &files.cert, expired.pem.as_str()),
+        ("mismatch", &files.key, other.key.as_str()),
+        ("empty", &files.cert, ""),
+        ("wrong-content", &files.cert, first.key.as_str()),
+        ("damaged", &files.cert, half),
+        ("unreadable", &files.cert, "a directory"),
+    ] {
+        if problem == "unreadable" {
+            // Permissions would not keep root from reading.
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        } else {
+            replace(path, text);
+        }
+        let expected = ("refused", problem, "7 - Critical", in_use.as_str());
+        let (state, kind, priority, kept) = told(&mut listener).await;
+        assert_eq!((&*state, &*kind, &*priority, &*kept), expected);
+        assert_eq!(seen(&running).await.unwrap(), in_use, "{problem}");
+        running.daemon.reload();
+        let healed = made(&key, |_| ());
+        files.put(&healed);
+        running.daemon.reload();
+        let (state, _, priority, now) = told(&mut listener).await;
+        assert_eq!((&*state, &*priority), ("in-use", "0 - Information"), "after {problem}");
+        assert_eq!(now, healed.fingerprint, "after {problem}");
+        assert_eq!(seen(&running).await.unwrap(), now);
+        in_use = now;
+    }
+    drop(listener);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_pair_that_is_put_in_place_is_noticed() {
+    let first = made(&key(), |_| ());
+    let mut site = Site::new();
+    let files = Files::of(&mut site, &first);
+    let running = site.start().await;
+    assert_eq!(seen(&running).await.unwrap(), first.fingerprint);
+    let second = made(&key(), |_| ());
+    files.put(&second);
+    until("the new certificate is in use", async || {
+        seen(&running).await.unwrap() == second.fingerprint
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_signal_has_the_files_read_and_ends_nothing() {
+    let program = Site::new().spawn().await;
+    let own = program.site().path().join("tls");
+    let files = Files { cert: own.join("cert.pem"), key: own.join("key.pem") };
+    let mut admin = program.admin().await;
+    let second = made(&key(), |_| ());
+    files.put(&second);
+    program.signal(Signal::SIGHUP);
+    until("the new certificate is in use", async || {
+        said(&mut admin).await == second.fingerprint.as_str()
+    })
+    .await;
+    assert!(program.log().contains("looking at the certificate's files again"));
+    assert!(program.log().contains(&second.fingerprint), "{}", program.log());
+    drop(admin);
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_certificate_is_served_at_the_start_and_called_old() {
+    let month = |made: &mut rcgen::CertificateParams| {
+        made.not_before = date_time_ymd(2026, 3, 1);
+        made.not_after = date_time_ymd(2026, 5, 1);
+    };
+    let made = made(&key(), month);
+    let mut site = Site::new();
+    Files::of(&mut site, &made);
+    site.clock = Clock::fake("2026-04-25T00:00:00Z".parse().unwrap());
+    let clock = site.clock.clone();
+    let running = site.start().await;
+    let mut listener = listener(&running).await;
+    let expected = |state: &str, problem: &str, priority: &str| {
+        let words = [state, problem, priority].map(str::to_owned);
+        let [state, problem, priority] = words;
+        (state, problem, priority, made.fingerprint.clone())
+    };
+    assert_eq!(told(&mut listener).await, expected("expiring", "", "4 - Warning"));
+    clock.advance(Duration::from_hours(7 * 24));
+    running.daemon.reload();
+    let critical = expected("refused", "expired", "7 - Critical");
+    assert_eq!(told(&mut listener).await, critical);
+    drop(listener);
+    // The listener of the new start reads from the oldest event on.
+    let running = running.restart().await;
+    let mut listener = self::listener(&running).await;
+    let mut all = vec![told(&mut listener).await, told(&mut listener).await];
+    all.push(told(&mut listener).await);
+    assert_eq!(all.iter().filter(|told| **told == critical).count(), 2, "{all:?}");
+    assert_eq!(seen(&running).await.unwrap(), made.fingerprint);
+    drop(listener);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_served_with_stop_the_start() {
+    let mut site = Site::new();
+    let Made { pem, .. } = made(&key(), |_| ());
+    let Made { key, fingerprint, .. } = made(&key(), |_| ());
+    Files::of(&mut site, &Made { pem, key, fingerprint });
+    let config = site.path().join("sysadmd.toml");
+    std::fs::write(&config, site.toml()).unwrap();
+    let mut command = Command::new(binary());
+    command.arg("--config").arg(&config).arg("--state-dir").arg(site.path());
+    command.args(["--listen", "127.0.0.1:0"]);
+    let refused = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    assert_eq!(refused.status.code(), Some(78));
+    let sentence = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(sentence.contains("own/key.pem") && sentence.contains("made together"), "{sentence}");
+    assert!(!sentence.contains("PRIVATE"), "{sentence}");
+}
