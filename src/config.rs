@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod limits;
 mod roles;
 mod tls;
 
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 pub use self::access::Access;
 pub use self::audit::Audit;
+pub use self::limits::Limits;
 pub use self::roles::{Grant, RoleRules, objection};
 pub use self::tls::{Tls, TlsFiles};
 
@@ -47,6 +49,8 @@ pub struct File {
     pub access: Access,
     /// Roles besides the built-in ones.
     pub roles: BTreeMap<String, RoleRules>,
+    /// What clients may take up.
+    pub limits: Limits,
     /// Plugins.
     pub plugins: Plugins,
 }
@@ -122,6 +126,8 @@ pub struct Config {
     pub access: Access,
     /// Roles besides the built-in ones.
     pub roles: BTreeMap<String, RoleRules>,
+    /// What clients may take up.
+    pub limits: Limits,
     /// Where third-party plugins lie.
     pub plugin_dir: PathBuf,
     /// Built-in plugins that are not started.
@@ -170,6 +176,7 @@ impl File {
         }
         roles::check(&self.roles)?;
         access::check(&self.access, &self.roles)?;
+        self.limits.check()?;
         let socket = if own_socket {
             PathBuf::from("/run/sysadmd/sysadmd.sock")
         } else {
@@ -185,6 +192,7 @@ impl File {
             state_dir,
             access: self.access,
             roles: self.roles,
+            limits: self.limits,
             listen,
             listen_plain,
             log_max_age: days(self.log.max_age_days),

@@ -26,7 +26,7 @@ use crate::access::Access;
 use crate::bus::{Bus, own_class};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::dispatch::{Dispatch, Identity, Limits};
+use crate::dispatch::{Dispatch, Identity};
 use crate::host::{Host, HostSettings};
 use crate::lifecycle::{Gone, Tasks};
 use crate::listen::Listen;
@@ -168,7 +168,7 @@ impl Daemon {
             bell: Arc::clone(&bell),
         };
         keeper.begin(certificate::watch(&config.tls), &tasks);
-        let limits = Limits::default();
+        let limits = config.limits;
         let identity = Identity { hostname, certificate: tls.facts(), instance, limits };
         let access = Access::new(Arc::clone(&store), clock.clone());
         let dispatch = Dispatch::new(identity, bus.clone(), host.clone(), access, clock);

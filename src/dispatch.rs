@@ -21,6 +21,7 @@ use crate::access::{Access, Principal};
 use crate::bus::Bus;
 use crate::certificate::Facts;
 use crate::clock::Clock;
+use crate::config::Limits;
 use crate::host::{Caller, Host};
 use crate::sight::Sight;
 
@@ -39,32 +40,8 @@ pub struct Identity {
     pub certificate: watch::Receiver<Arc<Facts>>,
     /// The database.
     pub instance: Uuid,
-    /// Bounds, announced by `rpc/hello`.
+    /// Bounds, some of them announced by `rpc/hello`.
     pub limits: Limits,
-}
-
-/// Bounds of one connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of one message after login.
-    pub message_bytes: usize,
-    /// Calls at once; a client that sends more is not read until one is answered.
-    pub calls_in_flight: usize,
-    /// Subscriptions at once.
-    pub subscriptions: usize,
-    /// Bytes that wait for a client that does not read; beyond it a subscription is behind.
-    pub queue_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message_bytes: 1024 * 1024,
-            calls_in_flight: 64,
-            subscriptions: 20,
-            queue_bytes: 256 * 1024,
-        }
-    }
 }
 
 /// Answers requests. Cheap to clone.

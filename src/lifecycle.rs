@@ -25,6 +25,10 @@ pub struct Gone(TaskTracker);
 #[derive(Debug, Clone)]
 pub struct Stop(CancellationToken);
 
+/// Stops one task alone, if the daemon does not stop before.
+#[derive(Debug)]
+pub struct Part(Stop);
+
 impl Tasks {
     /// No tasks yet.
     pub fn new() -> (Self, Gone) {
@@ -70,6 +74,23 @@ impl Stop {
     /// Whether the daemon stops.
     pub fn is_set(&self) -> bool {
         self.0.is_cancelled()
+    }
+
+    /// A signal that is set with this one, and can be set alone.
+    pub fn part(&self) -> Part {
+        Part(Self(self.0.child_token()))
+    }
+}
+
+impl Part {
+    /// What the one task watches.
+    pub fn signal(&self) -> Stop {
+        self.0.clone()
+    }
+
+    /// Asks it to stop.
+    pub fn set(&self) {
+        self.0.0.cancel();
     }
 }
 

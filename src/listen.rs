@@ -23,7 +23,7 @@ use std::time::Duration;
 use nix::unistd::{Gid, Group, Uid, User};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::access::{Access, Principal};
+use crate::access::{Access, Principal, Source};
 use crate::dispatch::Dispatch;
 use crate::lifecycle::Tasks;
 
@@ -36,8 +36,6 @@ pub use echo::echo;
 
 /// The group whose members are administrators on the unix socket.
 const ADMIN_GROUP: &str = "sysadmd";
-/// How long a client may take for the TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long to wait after `accept` failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -53,7 +51,8 @@ pub struct Listen {
 impl Listen {
     /// Nothing is open yet.
     pub fn new(dispatch: Dispatch, tasks: Tasks, tls: Tls) -> Self {
-        Self { dispatch, tasks, tls, admission: Admission::default() }
+        let admission = Admission::new(dispatch.identity().limits, tasks.stop_signal());
+        Self { dispatch, tasks, tls, admission }
     }
 
     /// Opens a TCP listener, with TLS or on loopback without; the address it got.
@@ -97,20 +96,25 @@ impl Listen {
     async fn accept_tcp(&self, listener: TcpListener, with_tls: bool) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    // Without a place the connection is closed without a word.
-                    if let Some(place) = self.admission.admit() {
-                        let listen = self.clone();
-                        self.tasks
-                            .spawn(async move { listen.greet(stream, with_tls, place).await });
-                    }
-                }
+                Ok((stream, peer)) => self.admit(stream, peer, with_tls),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+    }
+
+    /// Without a place the connection is closed without a word.
+    fn admit(&self, stream: TcpStream, peer: SocketAddr, with_tls: bool) {
+        let Some(place) = self.admission.admit(peer.ip().into()) else { return };
+        let (listen, over) = (self.clone(), place.over());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = over => {}
+                () = listen.greet(stream, with_tls, place) => {}
+            }
+        });
     }
 
     async fn greet(&self, stream: TcpStream, with_tls: bool, place: Place) {
@@ -120,7 +124,8 @@ impl Listen {
         if !with_tls {
             return self.serve(Stream::Plain(stream), None, place).await;
         }
-        match tokio::time::timeout(HANDSHAKE, self.tls.acceptor().accept(stream)).await {
+        let patience = self.dispatch.identity().limits.handshake();
+        match tokio::time::timeout(patience, self.tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => self.serve(Stream::Tls(Box::new(stream)), None, place).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -142,27 +147,27 @@ impl Listen {
 
     fn admit_local(&self, stream: UnixStream, admin_group: Option<Gid>) {
         let principal = local_peer(&stream, admin_group);
-        let place = match principal {
-            Some(_) => self.admission.admit_known(),
-            None => self.admission.admit(),
+        let place = match (&principal, stream.peer_cred()) {
+            (Some(_), _) => self.admission.admit_known(),
+            (None, Ok(peer)) => self.admission.admit(Source::local(peer.uid())),
+            (None, Err(_)) => None,
         };
-        if let Some(place) = place {
-            let listen = self.clone();
-            self.tasks
-                .spawn(async move { listen.serve(Stream::Unix(stream), principal, place).await });
-        }
+        let Some(place) = place else { return };
+        let (listen, over) = (self.clone(), place.over());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = over => {}
+                () = listen.serve(Stream::Unix(stream), principal, place) => {}
+            }
+        });
     }
 
     async fn serve(&self, stream: Stream, principal: Option<Principal>, place: Place) {
         if let Some(peer) = stream.peer_certificate() {
             tracing::debug!(name = peer.name, fingerprint = peer.fingerprint, "client certificate");
         }
-        let stop = self.tasks.stop_signal();
         let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
-        tokio::select! {
-            () = stop.wait() => {}
-            () = http::serve(stream, dispatch, tasks, principal, place) => {}
-        }
+        http::serve(stream, dispatch, tasks, principal, place).await;
     }
 }
 

@@ -50,12 +50,24 @@ impl Session {
         self.principal.as_ref()
     }
 
-    /// Logs in; the answer is the session token. A failure leaves the connection as it was.
+    /// Logs in if there is room for whoever it is; the answer is the session token. A failure
+    /// leaves the connection as it was.
     ///
     /// # Errors
-    /// `unauthorized` when the secret is worth nothing.
-    pub async fn login(&mut self, secret: &str) -> Result<String, Fault> {
+    /// `unauthorized` when the secret is worth nothing, and what `has_room` says.
+    pub async fn login(
+        &mut self,
+        secret: &str,
+        has_room: impl FnOnce(&Principal) -> Result<(), Fault>,
+    ) -> Result<String, Fault> {
         let Login { principal, session } = self.dispatch.access().login(secret).await?;
+        if let Err(fault) = has_room(&principal) {
+            // A session that was there before goes on.
+            if session != secret {
+                self.dispatch.access().end_session(&session);
+            }
+            return Err(fault);
+        }
         self.principal = Some(principal);
         self.token = Some(session.clone());
         Ok(session)

@@ -1,5 +1,6 @@
 //! One websocket connection that speaks `SysAdm`: reads requests, has them answered, keeps time.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::Pin;
@@ -22,15 +23,10 @@ use super::stream::Stream;
 use super::timers::{Due, Timers};
 use crate::access::{Principal, SESSION_SECONDS};
 use crate::bus::{Face, Outlet, Standing};
+use crate::config::Limits;
 use crate::dispatch::{Dispatch, Session, Wanted};
 use crate::lifecycle::{Stop, Tasks};
 use crate::wire::sysadm::{self, Classic, OptedIn, Said};
-
-/// Bytes of one message before login: a login has a few hundred.
-const ANONYMOUS_BYTES: usize = 8 * 1024;
-/// Bytes that are read from a stranger before a whole message is there: one of the largest, its
-/// header, and what was read behind the one before.
-const ANONYMOUS_READ: usize = ANONYMOUS_BYTES + READ_BYTES + 64;
 
 /// Everything that can wake a connection.
 enum Wake {
@@ -46,15 +42,13 @@ enum Wake {
 /// What comes after a wake.
 enum Next {
     GoOn,
-    Close(CloseCode, &'static str),
+    Close(CloseCode, Cow<'static, str>),
     /// The client has closed and waits for the answer.
     Leave,
     Cut,
 }
 
-const ANONYMOUS_TOO_LARGE: Next =
-    Next::Close(CloseCode::Size, "a message before login has at most 8192 bytes");
-const EXPIRED: Next = Next::Close(CloseCode::Library(4001), "the login has expired");
+const EXPIRED: Next = Next::Close(CloseCode::Library(4001), Cow::Borrowed("the login has expired"));
 
 struct Conversation {
     websocket: WebSocket,
@@ -83,19 +77,21 @@ pub(super) async fn begin(
     (principal, place): (Option<Principal>, Option<Place>),
 ) {
     let limits = dispatch.identity().limits;
-    let (websocket, outbox) = socket::open(stream, read, limits).await;
+    let (websocket, outbox) = socket::open(stream, read, &limits).await;
     let now = Instant::now();
+    let begun = place.as_ref().map_or(now, Place::begun);
+    let stop = place.as_ref().map_or_else(|| tasks.stop_signal(), Place::stop);
     let conversation = Box::new(Conversation {
         websocket,
         alarm: Box::pin(sleep_until(now)),
         session: Session::new(dispatch.clone(), principal),
         revocations: dispatch.access().revocations(),
         dispatch,
-        stop: tasks.stop_signal(),
+        stop,
         tasks: tasks.clone(),
         outbox,
         place,
-        timers: Timers::new(now),
+        timers: Timers::new(begun, now),
         calls: Arc::new(Semaphore::new(limits.calls_in_flight)),
         spare: None,
     });
@@ -150,10 +146,10 @@ impl Conversation {
     async fn handle(&mut self, wake: Wake) -> Next {
         match wake {
             Wake::Heard(Some(Ok(message))) => self.hear(message).await,
-            Wake::Heard(Some(Err(error))) => close_for(&error),
+            Wake::Heard(Some(Err(error))) => close_for(&error, self.limits()),
             Wake::Heard(None) | Wake::Driven(Some(End::Broken | End::Closing)) => Next::Cut,
             Wake::Driven(Some(End::TooSlow)) => {
-                Next::Close(CloseCode::Library(4008), "too slow; retry_after_ms=1000")
+                closing(CloseCode::Library(4008), "too slow; retry_after_ms=1000")
             }
             Wake::Driven(None) => Next::GoOn,
             Wake::Spare(permit) => {
@@ -162,8 +158,13 @@ impl Conversation {
             }
             Wake::Time => self.keep_time().await,
             Wake::Revoked if self.session.still_counts().await => Next::GoOn,
-            Wake::Revoked => Next::Close(CloseCode::Library(4001), "the login was revoked"),
-            Wake::Stop => Next::Close(CloseCode::Away, "stopping; retry_after_ms=1000"),
+            Wake::Revoked => closing(CloseCode::Library(4001), "the login was revoked"),
+            Wake::Stop if self.tasks.stop_signal().is_set() => {
+                closing(CloseCode::Away, "stopping; retry_after_ms=1000")
+            }
+            Wake::Stop => {
+                closing(CloseCode::Again, "room is needed for others; retry_after_ms=1000")
+            }
         }
     }
 
@@ -173,7 +174,7 @@ impl Conversation {
             Message::Text(text) => text,
             Message::Binary(bytes) => match Utf8Bytes::try_from(bytes) {
                 Ok(text) => text,
-                Err(_) => return Next::Close(CloseCode::Invalid, "not UTF-8"),
+                Err(_) => return closing(CloseCode::Invalid, "not UTF-8"),
             },
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
                 self.timers.hear(now);
@@ -185,8 +186,9 @@ impl Conversation {
         if self.session.time_left().is_some_and(|left| left.is_zero()) {
             return EXPIRED;
         }
-        if self.session.principal().is_none() && text.len() > ANONYMOUS_BYTES {
-            return ANONYMOUS_TOO_LARGE;
+        let stranger_max = self.limits().anonymous_message_bytes;
+        if self.session.principal().is_none() && text.len() > stranger_max {
+            return stranger_too_large(self.limits());
         }
         match sysadm::decode(&text) {
             Ok(said) if said.is("rpc", "identify") => {
@@ -238,15 +240,17 @@ impl Conversation {
             self.timers.expire_in(None, Instant::now());
             return;
         }
+        let place = &mut self.place;
+        let has_room = |who: &Principal| place.as_mut().map_or(Ok(()), |place| place.known(who));
         let answer = match said.read_args().and_then(|args| secret(&said.name, &args)) {
-            Ok(secret) => self.session.login(&secret).await,
+            Ok(secret) => self.session.login(&secret, has_room).await,
             Err(fault) => Err(fault),
         };
         match answer {
             Ok(token) => {
                 self.timers.expire_in(self.session.time_left(), Instant::now());
-                if let Some(place) = &mut self.place {
-                    place.known();
+                if let Some(place) = &self.place {
+                    self.stop = place.stop();
                 }
                 self.say(sysadm::answer(said, &Json::from(json!([token, SESSION_SECONDS]))));
             }
@@ -360,9 +364,11 @@ impl Conversation {
             self.beat(&sub);
         }
         let logged_in = self.session.principal().is_some();
-        match self.timers.due(now, logged_in, self.session.subscription_count() > 0) {
+        let subscribed = self.session.subscription_count() > 0;
+        let limits = &self.dispatch.identity().limits;
+        match self.timers.due(limits, now, logged_in, subscribed) {
             Due::Nothing => {}
-            Due::Close => return Next::Close(CloseCode::Normal, ""),
+            Due::Close => return closing(CloseCode::Normal, ""),
             Due::Cut => return Next::Cut,
             Due::Ping => {
                 use futures_util::SinkExt as _;
@@ -391,15 +397,21 @@ impl Conversation {
     /// How much may be read until the next frame is whole.
     fn allow(&self) {
         let anonymous = self.session.principal().is_none();
-        self.outbox.allow(anonymous.then_some(ANONYMOUS_READ));
+        // One of the largest messages, its header, and what was read behind the one before.
+        let most = self.limits().anonymous_message_bytes + READ_BYTES + 64;
+        self.outbox.allow(anonymous.then_some(most));
     }
 
     fn next_alarm(&self) -> Instant {
         let logged_in = self.session.principal().is_some();
-        self.timers.next(logged_in, self.session.subscription_count() > 0)
+        self.timers.next(self.limits(), logged_in, self.session.subscription_count() > 0)
     }
 
-    async fn close(mut self: Box<Self>, code: CloseCode, reason: &'static str) {
+    fn limits(&self) -> &Limits {
+        &self.dispatch.identity().limits
+    }
+
+    async fn close(mut self: Box<Self>, code: CloseCode, reason: Cow<'static, str>) {
         // Whoever is being closed, perhaps because a login was revoked, gets nothing more.
         socket::close(&mut self.websocket, &self.outbox, code, reason).await;
     }
@@ -416,12 +428,23 @@ fn is_in_order(said: &Said<'_>) -> bool {
 }
 
 /// What a websocket error calls for.
-fn close_for(error: &Error) -> Next {
-    match (error, socket::close_for(error)) {
-        (Error::Io(error), _) if error.kind() == ErrorKind::FileTooLarge => ANONYMOUS_TOO_LARGE,
+fn close_for(error: &Error, limits: &Limits) -> Next {
+    match (error, socket::close_for(error, limits)) {
+        (Error::Io(error), _) if error.kind() == ErrorKind::FileTooLarge => {
+            stranger_too_large(limits)
+        }
         (_, Some((code, reason))) => Next::Close(code, reason),
         (_, None) => Next::Cut,
     }
+}
+
+fn stranger_too_large(limits: &Limits) -> Next {
+    let most = limits.anonymous_message_bytes;
+    Next::Close(CloseCode::Size, format!("a message before login has at most {most} bytes").into())
+}
+
+fn closing(code: CloseCode, reason: &'static str) -> Next {
+    Next::Close(code, Cow::Borrowed(reason))
 }
 
 /// What proves a login.

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::outbox::Outbox;
 use super::socket;
 use super::stream::Stream;
-use crate::dispatch::Limits;
+use crate::config::Limits;
 use crate::wire::frame;
 
 /// What begins a binary message in one frame; a text's frame differs in nothing else.
@@ -18,7 +18,7 @@ const BINARY: u8 = 0x82;
 
 /// Serves one upgraded connection as a conversation does, within these limits, until it ends.
 pub async fn echo(stream: TcpStream, limits: Limits) {
-    let (mut websocket, outbox) = socket::open(Stream::Plain(stream), Vec::new(), limits).await;
+    let (mut websocket, outbox) = socket::open(Stream::Plain(stream), Vec::new(), &limits).await;
     loop {
         let heard = tokio::select! {
             biased;
@@ -32,7 +32,7 @@ pub async fn echo(stream: TcpStream, limits: Limits) {
             Some(Ok(Message::Close(_))) => return socket::leave(&mut websocket, &outbox).await,
             Some(Ok(message)) => answer(&outbox, &message),
             Some(Err(error)) => {
-                if let Some((code, reason)) = socket::close_for(&error) {
+                if let Some((code, reason)) = socket::close_for(&error, &limits) {
                     socket::close(&mut websocket, &outbox, code, reason).await;
                 }
                 return;

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -28,8 +27,6 @@ use crate::access::Principal;
 use crate::dispatch::Dispatch;
 use crate::lifecycle::Tasks;
 
-/// How long a client may take for the head of a request; also how long an idle connection is kept.
-const HEAD: Duration = Duration::from_secs(10);
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
 
@@ -51,6 +48,8 @@ pub(super) async fn serve(
     principal: Option<Principal>,
     place: Place,
 ) {
+    // Also how long an idle connection is kept.
+    let patience = dispatch.identity().limits.handshake();
     let place = Mutex::new(Some(place));
     let connection = Arc::new(Connection { dispatch, tasks, principal, place });
     let service = service_fn(move |request| {
@@ -59,7 +58,7 @@ pub(super) async fn serve(
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(patience)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
@@ -75,10 +74,11 @@ impl Connection {
             Ok(principal) => principal,
             Err(fault) => return rest::refusal(&fault),
         };
-        if principal.is_some()
+        if let Some(principal) = &principal
             && let Some(place) = self.place().as_mut()
+            && let Err(fault) = place.known(principal)
         {
-            place.known();
+            return rest::refusal(&fault);
         }
         if is_upgrade(request.headers()) {
             return self.upgrade(request, principal);

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use protocol::{Fault, FaultKind, Json};
 use serde_json::{Value, json};
 
 use crate::access::Principal;
+use crate::config::Limits;
 use crate::dispatch::Dispatch;
 use crate::wire::sysadm;
 
@@ -38,7 +39,13 @@ async fn call(
     request: Request<Incoming>,
 ) -> Result<Json, Fault> {
     let (namespace, name) = method_of(request.uri().path())?;
-    let args = read_args(request, dispatch.identity().limits.message_bytes).await?;
+    let limits = &dispatch.identity().limits;
+    let most = match principal {
+        Some(_) => limits.message_bytes,
+        None => limits.anonymous_message_bytes,
+    };
+    let args = tokio::time::timeout(limits.body(), read_args(request, most));
+    let args = args.await.map_err(|_| slow_body(limits))??;
     dispatch.call(principal, &protocol::Request { namespace, name, args }).await
 }
 
@@ -71,6 +78,11 @@ async fn read_args(request: Request<Incoming>, most: usize) -> Result<Value, Fau
     })
 }
 
+fn slow_body(limits: &Limits) -> Fault {
+    let sentence = format!("the request's body took longer than {} s", limits.body_s);
+    Fault::new(FaultKind::Timeout, sentence).with_hint("send it faster, or in smaller parts")
+}
+
 /// The answer to a refused request.
 pub(super) fn refusal(fault: &Fault) -> Answer {
     let status = StatusCode::from_u16(fault.kind.status());
@@ -81,6 +93,10 @@ pub(super) fn refusal(fault: &Fault) -> Answer {
     if fault.kind == FaultKind::Unauthorized {
         let scheme = HeaderValue::from_static("Basic realm=\"sysadmd\", charset=\"UTF-8\"");
         answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    }
+    if let Some(wait) = fault.retry_after_ms {
+        let seconds = HeaderValue::from(wait.div_ceil(1_000));
+        answer.headers_mut().insert(RETRY_AFTER, seconds);
     }
     answer
 }

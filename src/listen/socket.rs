@@ -1,6 +1,7 @@
 //! One websocket: tungstenite reads what comes in through a [`Half`] and keeps the rules of RFC 6455;
 //! what goes out goes through the [`Outbox`].
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 
 use super::outbox::{Half, Outbox};
 use super::stream::Stream;
-use crate::dispatch::Limits;
+use crate::config::Limits;
 
 /// Read at once from the socket. The default of 128 KiB would be memory for each idle client.
 pub(super) const READ_BYTES: usize = 2 * 1024;
@@ -23,6 +24,8 @@ pub(super) const READ_BYTES: usize = 2 * 1024;
 const CONTROL_BYTES: usize = 64 * 1024;
 /// How long a close may take to reach the client.
 const CLOSING: Duration = Duration::from_secs(2);
+/// The same when the place is needed for somebody else.
+const CLOSING_FOR_OTHERS: Duration = Duration::from_millis(50);
 
 /// The reading end.
 pub(super) type WebSocket = WebSocketStream<Half>;
@@ -31,7 +34,7 @@ pub(super) type WebSocket = WebSocketStream<Half>;
 pub(super) async fn open(
     stream: Stream,
     read: Vec<u8>,
-    limits: Limits,
+    limits: &Limits,
 ) -> (WebSocket, Arc<Outbox>) {
     let outbox = Outbox::new(stream, limits.queue_bytes);
     let config = WebSocketConfig::default()
@@ -47,15 +50,16 @@ pub(super) async fn open(
 }
 
 /// The close that a websocket error calls for; `None` when there is nobody left to tell.
-pub(super) fn close_for(error: &Error) -> Option<(CloseCode, &'static str)> {
-    match error {
+pub(super) fn close_for(error: &Error, limits: &Limits) -> Option<(CloseCode, Cow<'static, str>)> {
+    Some(match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => {
-            Some((CloseCode::Size, "a message has at most 1048576 bytes"))
+            let reason = format!("a message has at most {} bytes", limits.message_bytes);
+            (CloseCode::Size, reason.into())
         }
-        Error::Utf8(_) => Some((CloseCode::Invalid, "not UTF-8")),
-        Error::Protocol(_) => Some((CloseCode::Protocol, "not a websocket frame")),
-        _ => None,
-    }
+        Error::Utf8(_) => (CloseCode::Invalid, "not UTF-8".into()),
+        Error::Protocol(_) => (CloseCode::Protocol, "not a websocket frame".into()),
+        _ => return None,
+    })
 }
 
 /// Writes what waits and the close frame, and ends the connection; nothing is taken after it.
@@ -63,10 +67,15 @@ pub(super) async fn close(
     websocket: &mut WebSocket,
     outbox: &Outbox,
     code: CloseCode,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 ) {
-    let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-    end(outbox, async {
+    let reason = match reason {
+        Cow::Borrowed(text) => Utf8Bytes::from_static(text),
+        Cow::Owned(text) => text.into(),
+    };
+    let frame = CloseFrame { code, reason };
+    let patience = if code == CloseCode::Again { CLOSING_FOR_OTHERS } else { CLOSING };
+    end(outbox, patience, async {
         if websocket.close(Some(frame)).await.is_ok() {
             poll_fn(|cx| outbox.poll_written(cx)).await;
             // After an error, such as a message that is too large, tungstenite reads no more.
@@ -83,7 +92,7 @@ pub(super) async fn close(
 
 /// Writes what waits and tungstenite's answer to the client's close, and ends the connection.
 pub(super) async fn leave(websocket: &mut WebSocket, outbox: &Outbox) {
-    end(outbox, async {
+    end(outbox, CLOSING, async {
         // It moves the answer to the outbox, and says that the connection is closed.
         websocket.flush().await.ok();
         poll_fn(|cx| outbox.poll_written(cx)).await;
@@ -92,10 +101,10 @@ pub(super) async fn leave(websocket: &mut WebSocket, outbox: &Outbox) {
     .await;
 }
 
-async fn end(outbox: &Outbox, ending: impl Future<Output = ()>) {
+async fn end(outbox: &Outbox, patience: Duration, ending: impl Future<Output = ()>) {
     outbox.close();
     outbox.allow(None);
-    if tokio::time::timeout(CLOSING, ending).await.is_err() {
+    if tokio::time::timeout(patience, ending).await.is_err() {
         tracing::debug!("a client did not let itself be closed");
     }
 }

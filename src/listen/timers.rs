@@ -5,14 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long somebody may be connected without logging in (the original server's 30 seconds).
-const LOGIN: Duration = Duration::from_secs(30);
-/// How long a connection without subscriptions may say nothing (the original server's 30 minutes).
-const IDLE: Duration = Duration::from_mins(30);
-/// How often a silent client is asked whether it is still there.
-const PING: Duration = Duration::from_secs(30);
-/// Silence after which a connection counts as half open: two questions without an answer.
-const SILENCE: Duration = Duration::from_secs(75);
+use crate::config::Limits;
+
 /// The least time between two looks at a login that is about to expire.
 const EXPIRY_MIN: Duration = Duration::from_millis(100);
 
@@ -50,9 +44,10 @@ struct Heartbeat {
 }
 
 impl Timers {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Of a connection that began then and is a websocket now.
+    pub(crate) fn new(begun: Instant, now: Instant) -> Self {
         let heartbeats = HashMap::new();
-        Self { begun: now, heard: now, said: now, pinged: now, expiry: None, heartbeats }
+        Self { begun, heard: now, said: now, pinged: now, expiry: None, heartbeats }
     }
 
     /// A frame came.
@@ -88,27 +83,35 @@ impl Timers {
     }
 
     /// When to look again at the latest.
-    pub(crate) fn next(&self, logged_in: bool, subscribed: bool) -> Instant {
-        let mut next = (self.heard.max(self.pinged) + PING).min(self.heard + SILENCE);
+    pub(crate) fn next(&self, limits: &Limits, logged_in: bool, subscribed: bool) -> Instant {
+        let question = self.heard.max(self.pinged) + limits.ping();
+        let mut next = question.min(self.heard + silence(limits));
         if !logged_in {
-            next = next.min(self.begun + LOGIN);
+            next = next.min(self.begun + limits.login());
         }
         if !subscribed {
-            next = next.min(self.said + IDLE);
+            next = next.min(self.said + limits.idle());
         }
         let beats = self.heartbeats.values().map(|beat| beat.next);
         beats.chain(self.expiry).fold(next, Instant::min)
     }
 
     /// What is due now.
-    pub(crate) fn due(&mut self, now: Instant, logged_in: bool, subscribed: bool) -> Due {
-        if !logged_in && now >= self.begun + LOGIN || !subscribed && now >= self.said + IDLE {
+    pub(crate) fn due(
+        &mut self,
+        limits: &Limits,
+        now: Instant,
+        logged_in: bool,
+        subscribed: bool,
+    ) -> Due {
+        let is_late = !logged_in && now >= self.begun + limits.login();
+        if is_late || !subscribed && now >= self.said + limits.idle() {
             return Due::Close;
         }
-        if now >= self.heard + SILENCE {
+        if now >= self.heard + silence(limits) {
             return Due::Cut;
         }
-        if now >= self.heard.max(self.pinged) + PING {
+        if now >= self.heard.max(self.pinged) + limits.ping() {
             self.pinged = now;
             return Due::Ping;
         }
@@ -126,6 +129,11 @@ impl Timers {
     }
 }
 
+/// After so long a connection counts as half open: two questions without an answer.
+fn silence(limits: &Limits) -> Duration {
+    limits.ping() * 5 / 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,49 +145,52 @@ mod tests {
     #[test]
     fn whoever_does_not_log_in_is_closed_after_thirty_seconds() {
         let start = Instant::now();
-        let mut timers = Timers::new(start);
-        assert_eq!(timers.next(false, false), start + seconds(30));
-        assert_eq!(timers.due(start + seconds(29), false, false), Due::Nothing);
-        assert_eq!(timers.due(start + seconds(30), false, false), Due::Close);
+        let mut timers = Timers::new(start, start);
+        assert_eq!(timers.next(&Limits::default(), false, false), start + seconds(30));
+        assert_eq!(timers.due(&Limits::default(), start + seconds(29), false, false), Due::Nothing);
+        assert_eq!(timers.due(&Limits::default(), start + seconds(30), false, false), Due::Close);
     }
 
     #[test]
     fn a_silent_client_is_asked_and_then_cut() {
         let start = Instant::now();
-        let mut timers = Timers::new(start);
-        assert_eq!(timers.due(start + seconds(30), true, true), Due::Ping);
-        assert_eq!(timers.due(start + seconds(31), true, true), Due::Nothing);
-        assert_eq!(timers.due(start + seconds(60), true, true), Due::Ping);
-        assert_eq!(timers.due(start + seconds(75), true, true), Due::Cut);
+        let mut timers = Timers::new(start, start);
+        assert_eq!(timers.due(&Limits::default(), start + seconds(30), true, true), Due::Ping);
+        assert_eq!(timers.due(&Limits::default(), start + seconds(31), true, true), Due::Nothing);
+        assert_eq!(timers.due(&Limits::default(), start + seconds(60), true, true), Due::Ping);
+        assert_eq!(timers.due(&Limits::default(), start + seconds(75), true, true), Due::Cut);
     }
 
     #[test]
     fn pongs_keep_a_subscriber_but_not_an_idle_connection() {
         let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let mut timers = Timers::new(start, start);
         timers.hear(start + seconds(1_799));
-        assert_eq!(timers.due(start + seconds(1_800), true, true), Due::Nothing);
-        assert_eq!(timers.due(start + seconds(1_800), true, false), Due::Close);
+        assert_eq!(
+            timers.due(&Limits::default(), start + seconds(1_800), true, true),
+            Due::Nothing
+        );
+        assert_eq!(timers.due(&Limits::default(), start + seconds(1_800), true, false), Due::Close);
     }
 
     #[test]
     fn a_login_that_expires_is_looked_at_then() {
         let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let mut timers = Timers::new(start, start);
         timers.expire_in(Some(seconds(7)), start);
-        assert_eq!(timers.next(true, true), start + seconds(7));
+        assert_eq!(timers.next(&Limits::default(), true, true), start + seconds(7));
         timers.expire_in(Some(Duration::ZERO), start);
-        assert!(timers.next(true, true) > start);
+        assert!(timers.next(&Limits::default(), true, true) > start);
         timers.expire_in(None, start);
-        assert_eq!(timers.next(true, true), start + seconds(30));
+        assert_eq!(timers.next(&Limits::default(), true, true), start + seconds(30));
     }
 
     #[test]
     fn heartbeats_come_at_their_own_pace() {
         let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let mut timers = Timers::new(start, start);
         timers.beat("a", seconds(5), start);
-        assert_eq!(timers.next(true, true), start + seconds(5));
+        assert_eq!(timers.next(&Limits::default(), true, true), start + seconds(5));
         assert!(timers.heartbeats(start + seconds(4)).is_empty());
         assert_eq!(timers.heartbeats(start + seconds(6)), ["a"]);
         assert!(timers.heartbeats(start + seconds(7)).is_empty());

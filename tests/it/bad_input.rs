@@ -301,7 +301,9 @@ async fn strangers_have_eight_kibibytes() {
 /// Requests of which each is as large as a stranger's may be, all unfinished.
 #[tokio::test]
 async fn strangers_who_never_finish_cost_little() {
-    let program = Site::new().spawn().await;
+    let mut site = Site::new();
+    site.settings = "[limits]\nanonymous_per_source = 100\n".to_owned();
+    let program = site.spawn().await;
     let mut other = program.admin().await;
     answers(&mut other).await;
     let mut raws = Vec::new();

@@ -18,6 +18,7 @@ mod classic;
 mod conformance;
 mod crash;
 mod faults;
+mod front;
 mod harness;
 mod http;
 mod player;

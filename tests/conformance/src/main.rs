@@ -7,7 +7,7 @@
 
 use std::io;
 
-use sysadmd::dispatch::Limits;
+use sysadmd::config::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;

@@ -3,23 +3,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit::client::{SysAdmClient, Target};
-use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::answers;
-use crate::harness::{PATIENCE, Site, until};
-
-/// Connections on which nobody has logged in (`src/listen/admission.rs`).
-const ANONYMOUS_MAX: usize = 256;
+use crate::harness::{PATIENCE, Site};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_open_and_dripping_connections_end_and_delay_nobody() {
     let mut site = Site::new();
     site.plain = true;
+    site.settings = "[limits]\nanonymous_per_source = 100\n".to_owned();
     let running = site.start().await;
     let (tls, plain) = (running.addresses[0], running.addresses[1]);
     let mut ends = JoinSet::new();
@@ -61,44 +57,4 @@ async fn ends_after(addr: SocketAddr, start: &'static [u8], drips: bool) {
         }
     };
     timeout(PATIENCE, until_end).await.expect("the daemon ends it");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_hundred_strangers_do_not_keep_an_administrator_out() {
-    let mut site = Site::new();
-    site.plain = true;
-    let running = site.start().await;
-    let token = running.token("viewer").await;
-    let target = Target::Plain { addr: running.addresses[1], token: Some(token.clone()) };
-    let mut known = SysAdmClient::connect(target.clone()).await.unwrap();
-    let mut strangers = Vec::new();
-    for _ in 0..300 {
-        strangers.push(TcpStream::connect(running.addresses[1]).await.unwrap());
-    }
-    let mut open = 0;
-    until("the strangers beyond the limit are shut out", async || {
-        let mut byte = [0];
-        let mut is_closed = |stream: &TcpStream| matches!(stream.try_read(&mut byte), Ok(0));
-        strangers.retain(|stream| !is_closed(stream));
-        open = strangers.len();
-        open <= ANONYMOUS_MAX
-    })
-    .await;
-    assert_eq!(open, ANONYMOUS_MAX, "whoever came first may stay");
-    let mut admin = running.admin().await;
-    answers(&mut admin).await;
-    answers(&mut known).await;
-    assert!(SysAdmClient::connect(target.clone()).await.is_err(), "there is no room");
-    // Room is given back as soon as strangers leave or say who they are.
-    drop(strangers);
-    until("there is room again", async || SysAdmClient::connect(target.clone()).await.is_ok())
-        .await;
-    let mut logged_in = Vec::new();
-    for _ in 0..300 {
-        logged_in.push(SysAdmClient::connect(target.clone()).await.unwrap());
-    }
-    let last = logged_in.last_mut().unwrap();
-    assert!(last.call("rpc", "query", json!("")).await.is_ok());
-    drop((admin, known, logged_in));
-    running.stop().await;
 }

@@ -45,7 +45,7 @@ fn the_shipped_file_has_every_key_that_is_read() {
     let documented = keys(&shipped());
     let documented: BTreeSet<&str> = documented.iter().map(|key| key.path.as_str()).collect();
     let mut read = BTreeSet::new();
-    for section in ["", "tls.", "log.", "audit.", "access.", "plugins."] {
+    for section in ["", "tls.", "log.", "audit.", "access.", "limits.", "plugins."] {
         read.extend(known(section).into_iter().map(|name| format!("{section}{name}")));
     }
     // Sections are not keys, and what `plugins.config` holds belongs to the plugins.
@@ -121,7 +121,7 @@ fn kind(path: &str) -> String {
     let word = |expected: Option<String>| match expected.as_deref() {
         Some("path string") => "path",
         Some("a string") => "text",
-        Some("u32" | "u64") => "whole number",
+        Some("u32" | "u64" | "usize") => "whole number",
         Some("socket address") => "`\"ADDRESS:PORT\"`",
         Some("a map" | "map") => "section",
         None => "`true` or `false`",
