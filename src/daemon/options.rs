@@ -1,7 +1,7 @@
 //! The command line of `sysadmd`.
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,12 +11,18 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use super::{EX_CONFIG, Environment, StartError, built_in};
 use crate::clock::Clock;
 use crate::config::{Config, FILE, File, Overrides, Runner};
+use crate::listen::tls::{Tls, TlsError};
 use crate::store::Store;
 
 /// sysexits(3): the command was used incorrectly.
 const EX_USAGE: u8 = 64;
 
 const AFTER_HELP: &str = "\
+Signals:
+  TERM, INT         stop
+  HUP               look at the files of the TLS certificate again; stop when it comes from the
+                    terminal being closed
+
 Environment:
   SYSADMD_LOG       what is logged to standard error, such as debug [default: info]
   XDG_STATE_HOME    where a daemon that is not root's keeps what it writes, in sysadmd/
@@ -48,7 +54,7 @@ struct Options {
     /// Listen here without TLS, on loopback only; may be repeated
     #[arg(long, value_name = "ADDR:PORT")]
     listen_plain: Vec<SocketAddr>,
-    /// Check the configuration and the database, say what is wrong, and exit
+    /// Check the configuration, the certificate and the database, say what is wrong, and exit
     #[arg(long)]
     check: bool,
 }
@@ -161,6 +167,10 @@ fn read_file(path: &Path, named: bool, is_root: bool) -> Result<File, String> {
 }
 
 fn check_all(config: &Config) -> ExitCode {
+    if let Err(unfit) = Tls::check(&config.tls, Clock::system().now()) {
+        complain(&TlsError::from(unfit).to_string());
+        return ExitCode::from(EX_CONFIG);
+    }
     if !config.state_dir.join("sysadmd.db").exists() {
         complain("the configuration is right; there is no database yet");
         return ExitCode::SUCCESS;
@@ -185,13 +195,15 @@ fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // Telling standard error that nothing can be written to it would be a panic.
+        .log_internal_errors(false)
         .init();
 }
 
 /// Says a sentence to whoever started us, before there is a log.
-#[expect(clippy::print_stderr, reason = "there is no log yet, or it is not asked for")]
 fn complain(sentence: &str) {
-    eprintln!("sysadmd: {sentence}");
+    // Nobody is left to tell when standard error is gone.
+    writeln!(std::io::stderr(), "sysadmd: {sentence}").ok();
 }
 
 #[cfg(test)]

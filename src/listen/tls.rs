@@ -63,13 +63,22 @@ impl Tls {
     /// # Errors
     /// When the files cannot be read, made or used. Existing files are never replaced.
     pub fn open(files: TlsFiles, hostname: &str) -> Result<Self, TlsError> {
-        if files.make && !files.certificate.exists() && !files.key.exists() {
+        if to_be_made(&files) {
             make::pair(&files, hostname)
                 .map_err(|cause| TlsError::Unmade { path: files.certificate.clone(), cause })?;
         }
         let pair = Pair::load(&files)?;
         let facts = watch::Sender::new(Arc::clone(&pair.facts));
         Ok(Self(Arc::new(Shared { files, in_use: RwLock::new(Arc::new(pair)), facts })))
+    }
+
+    /// Whether a daemon that starts with these files is served by a certificate that is good at this
+    /// moment. A pair that is still to be made counts as good.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(files: &TlsFiles, now: Time) -> Result<(), Unfit> {
+        if to_be_made(files) { Ok(()) } else { Pair::load(files)?.check_dates(files, now) }
     }
 
     /// Looks at the files again. What they hold is used for every handshake from now on, if it is
@@ -103,6 +112,10 @@ impl Tls {
     fn in_use(&self) -> Arc<Pair> {
         Arc::clone(&self.0.in_use.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn to_be_made(files: &TlsFiles) -> bool {
+    files.make && !files.certificate.exists() && !files.key.exists()
 }
 
 /// The certificate the client has shown; the handshake has proven that it has the key and that an

@@ -1,7 +1,8 @@
 //! The whole product as root on real file systems: btrfs on a loop device, ZFS by zfs-fuse, a disk
-//! that is full. Each test has a mount namespace of its own, which takes everything down with it.
+//! that is full. Each of these tests has a mount namespace of its own, which takes everything down
+//! with it. And passwords of real users, which each test makes and removes.
 //!
-//! Needs root, btrfs-progs and zfs-fuse; without them it fails and says what to install. `tests/run`
+//! Needs root, btrfs-progs, zfs-fuse and PAM; without them it fails and says what to install. `tests/run`
 //! brings all of it.
 
 #![allow(
@@ -19,6 +20,7 @@ mod full_disk;
 mod it {
     pub(crate) mod harness;
 }
+mod passwords;
 mod place;
 mod snapshots;
 mod untrusted;

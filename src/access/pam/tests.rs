@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::*;
@@ -113,7 +114,7 @@ async fn strangers_do_not_keep_the_known_waiting() {
         pam.check("ok", &password, "", Lane::Known).await
     };
     tokio::select! {
-        _ = futures_util::future::join_all(strangers) => panic!("the strangers were answered"),
+        _ = join_all(strangers) => panic!("the strangers were answered"),
         verdict = known => assert_eq!(verdict, Verdict::Ok),
     }
     // They have gone, and their places are free.
@@ -132,23 +133,26 @@ async fn what_cannot_be_right_is_denied_without_a_process() {
     // Would be unavailable if it was started.
     let nowhere = pam_with("not-there", PATIENCE);
     let long = "a".repeat(33);
-    for user in ["", "-x", "a b", "a\0", "a\n", "a/b", "../a", "a:b", "ü", "$", "a$b", "1a", &long]
-    {
-        assert_eq!(asked(&nowhere, user).await, Verdict::Denied, "{user:?}");
-    }
-    for password in ["", "a\0b", &"p".repeat(512)] {
-        let verdict = nowhere.check("ada", &secret(password), "", Lane::Known).await;
-        assert_eq!(verdict, Verdict::Denied, "{password:?}");
-    }
+    let users =
+        ["", "-x", "a b", "a\0", "a\n", "a/b", "../a", "a:b", "ü", "$", "a$b", "1a", "a|b", &long];
+    let verdicts = join_all(users.iter().map(|user| asked(&nowhere, user))).await;
+    assert_eq!(verdicts, vec![Verdict::Denied; users.len()]);
+    let passwords = ["", "a\0b", &"p".repeat(512)].map(secret);
+    let check = |password| nowhere.check("ada", password, "", Lane::Known);
+    let verdicts = join_all(passwords.iter().map(check)).await;
+    assert_eq!(verdicts, vec![Verdict::Denied; passwords.len()]);
     for user in ["root", "_apt", "Ada.L", "host$", "a-b_c.9", &"a".repeat(32)] {
         assert!(is_user(user), "{user}");
     }
 }
 
 #[tokio::test]
-async fn a_source_that_is_no_address_is_not_passed_on() {
-    let verdict = pam().check("ok", &secret("p"), "a b", Lane::Known).await;
-    assert!(matches!(verdict, Verdict::Unavailable(_)), "{verdict:?}");
+async fn every_denial_takes_its_time() {
+    let begun = Instant::now();
+    let pam = pam();
+    let verdicts = tokio::join!(asked(&pam, "denied"), asked(&pam, "-x"));
+    assert_eq!(verdicts, (Verdict::Denied, Verdict::Denied));
+    assert!(begun.elapsed() >= DENIED_AFTER);
 }
 
 #[tokio::test]

@@ -1,11 +1,16 @@
 //! The certificate is replaced while clients come and go.
 
-use std::process::Command;
+use std::fs::File;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kit::client::SysAdmClient;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use rcgen::date_time_ymd;
 use serde_json::{Value, json};
@@ -161,6 +166,35 @@ async fn a_pair_that_is_put_in_place_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_pair_behind_a_link_that_is_changed_is_noticed() {
+    let (first, second) = (made(&key(), |_| ()), made(&key(), |_| ()));
+    let mut site = Site::new();
+    let files = Files::of(&mut site, &first);
+    // As secrets are mounted into containers: the files are links through a link to a directory,
+    // and that one is changed.
+    let dir = files.cert.parent().unwrap().to_path_buf();
+    for (name, made) in [("1", &first), ("2", &second)] {
+        std::fs::create_dir(dir.join(name)).unwrap();
+        std::fs::write(dir.join(name).join("cert.pem"), &made.pem).unwrap();
+        std::fs::write(dir.join(name).join("key.pem"), &made.key).unwrap();
+    }
+    symlink("1", dir.join("now")).unwrap();
+    for path in [&files.cert, &files.key] {
+        std::fs::remove_file(path).unwrap();
+        symlink(Path::new("now").join(path.file_name().unwrap()), path).unwrap();
+    }
+    let running = site.start().await;
+    assert_eq!(seen(&running).await.unwrap(), first.fingerprint);
+    symlink("2", dir.join("next")).unwrap();
+    std::fs::rename(dir.join("next"), dir.join("now")).unwrap();
+    until("the new certificate is in use", async || {
+        seen(&running).await.unwrap() == second.fingerprint
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_signal_has_the_files_read_and_ends_nothing() {
     let program = Site::new().spawn().await;
     let own = program.site().path().join("tls");
@@ -173,8 +207,12 @@ async fn a_signal_has_the_files_read_and_ends_nothing() {
         said(&mut admin).await == second.fingerprint.as_str()
     })
     .await;
-    assert!(program.log().contains("looking at the certificate's files again"));
-    assert!(program.log().contains(&second.fingerprint), "{}", program.log());
+    until("the log says so", async || {
+        let log = program.log();
+        let said = log.contains("looking at the certificate's files again");
+        said && log.contains(&format!("served with certificate {}", second.fingerprint))
+    })
+    .await;
     drop(admin);
     program.stop().await;
 }
@@ -215,19 +253,73 @@ async fn an_old_certificate_is_served_at_the_start_and_called_old() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_served_with_stop_the_start() {
+async fn files_that_cannot_be_served_with_stop_the_start_and_fail_the_check() {
     let mut site = Site::new();
     let Made { pem, .. } = made(&key(), |_| ());
-    let Made { key, fingerprint, .. } = made(&key(), |_| ());
-    Files::of(&mut site, &Made { pem, key, fingerprint });
+    let Made { key: other, fingerprint, .. } = made(&key(), |_| ());
+    let files = Files::of(&mut site, &Made { pem, key: other, fingerprint });
+    for check in [false, true] {
+        let (code, sentence) = run(&site, check).await;
+        assert_eq!(code, Some(78), "{sentence}");
+        assert!(
+            sentence.contains("own/key.pem") && sentence.contains("made together"),
+            "{sentence}"
+        );
+        assert!(!sentence.contains("PRIVATE"), "{sentence}");
+    }
+    files.put(&made(&key(), |params| params.not_after = date_time_ymd(2020, 1, 1)));
+    let (code, sentence) = run(&site, true).await;
+    assert_eq!((code, sentence.contains("expired at 2020-01-01")), (Some(78), true), "{sentence}");
+    files.put(&made(&key(), |_| ()));
+    let (code, sentence) = run(&site, true).await;
+    assert_eq!(code, Some(0), "{sentence}");
+}
+
+/// Runs the binary until it ends: its exit code and what it says.
+async fn run(site: &Site, check: bool) -> (Option<i32>, String) {
     let config = site.path().join("sysadmd.toml");
     std::fs::write(&config, site.toml()).unwrap();
     let mut command = Command::new(binary());
     command.arg("--config").arg(&config).arg("--state-dir").arg(site.path());
-    command.args(["--listen", "127.0.0.1:0"]);
-    let refused = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    assert_eq!(refused.status.code(), Some(78));
-    let sentence = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(sentence.contains("own/key.pem") && sentence.contains("made together"), "{sentence}");
-    assert!(!sentence.contains("PRIVATE"), "{sentence}");
+    command.args(["--listen", "127.0.0.1:0"]).args(check.then_some("--check"));
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test]
+async fn closing_the_terminal_ends_the_daemon_that_was_started_there() {
+    let site = Site::new();
+    // Not inherited: the terminal is closed when we close it.
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let terminal = ptsname_r(&master).unwrap();
+    let end = || File::options().read(true).write(true).open(&terminal).unwrap();
+    let mut command = Command::new("setsid");
+    command.arg("--ctty").arg(binary()).arg("--state-dir").arg(site.path());
+    command.args(["--listen", "127.0.0.1:0"]).stdin(end()).stdout(end()).stderr(end());
+    let daemon = command.spawn().expect("setsid is there (apt-get install util-linux)");
+    let mut daemon = KilledOnDrop(daemon);
+    until("the daemon is served", async || {
+        tokio::net::UnixStream::connect(site.socket()).await.is_ok()
+    })
+    .await;
+    drop(master);
+    let mut status = None;
+    until("the daemon has ended", async || {
+        status = daemon.0.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    assert!(status.unwrap().success(), "{status:?}");
+}
+
+/// A process that a failed test does not leave behind.
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        // It has ended already when all is well.
+        self.0.kill().ok();
+    }
 }
