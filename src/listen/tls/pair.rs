@@ -130,7 +130,7 @@ impl Unfit {
                 "put the certificate and the key there that were made together"
             }
             Self::Unusable { .. } => {
-                "use an ECDSA, Ed25519 or RSA certificate of at least 2048 bits"
+                "use an X.509 version 3 certificate with an ECDSA, Ed25519 or RSA key of 2048 bits or more"
             }
             Self::Expired { .. } => "renew the certificate",
             Self::NotYetValid { .. } => {
