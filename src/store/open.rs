@@ -39,7 +39,7 @@ pub(super) struct Opened {
     /// The time of the newest event or record, in microseconds since 1970; 0 without one.
     pub(super) newest_micros: u64,
     /// Held as long as the writer lives.
-    pub(super) lock: File,
+    pub(super) lock: Lock,
 }
 
 /// Opens or makes the database in `dir`, and brings an older one to [`VERSION`].
@@ -106,7 +106,7 @@ pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
         .map_err(|cause| Failure::from(cause).in_file(file))
 }
 
-fn opened(file: PathBuf, db: Connection, lock: File) -> Result<Opened, StoreError> {
+fn opened(file: PathBuf, db: Connection, lock: Lock) -> Result<Opened, StoreError> {
     let found = contents(&db).map_err(|failure| failure.in_file(&file))?;
     let Contents { instance, bounds, audit_head, newest_micros } = found;
     Ok(Opened { file, db, instance, bounds, audit_head, newest_micros, lock })
@@ -193,7 +193,17 @@ fn fill(new: &Path, instance: Uuid) -> Result<(), rusqlite::Error> {
     db.close().map_err(|(_, cause)| cause)
 }
 
-fn lock(dir: &Path) -> Result<File, StoreError> {
+/// The right to a directory, given back when this is dropped. Said, not left to the closing of the
+/// file: a process that is just being started has that file, too, until it is another program.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.0.unlock().ok();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, StoreError> {
     let path = dir.join(LOCK);
     let doing = || format!("lock {}", path.display());
     let mut lock = OpenOptions::new()
@@ -218,5 +228,5 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .and_then(|()| lock.rewind())
         .and_then(|()| writeln!(lock, "{}", std::process::id()))
         .map_err(io_error(doing()))?;
-    Ok(lock)
+    Ok(Lock(lock))
 }
