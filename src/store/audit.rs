@@ -92,7 +92,8 @@ impl AuditTrail {
         self.submit(entry).await?.await.map_err(|_| StoreError::Stopped)?
     }
 
-    async fn submit(
+    /// Like `EventLog::submit`.
+    pub(super) async fn submit(
         &self,
         entry: AuditEntry,
     ) -> Result<oneshot::Receiver<Result<u64, StoreError>>, StoreError> {
@@ -161,3 +162,6 @@ pub(super) fn verify_all(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ pub(super) fn migrate(file: &Path, db: &mut Connection, from: i64) -> Result<(),
     let copy = keep_copy(file, db, from)?;
     step(db).map_err(|failure| failure.on(db).in_file(file))?;
     let (file, copy) = (file.display(), copy.display());
-    tracing::info!(%file, from, to = VERSION, %copy, "the database has a new layout; the copy is as it was");
+    tracing::info!(%file, from, to = VERSION, %copy, "the database has a new layout; the copy is as it was, and needed no longer when all is well");
     Ok(())
 }
 
@@ -95,10 +95,13 @@ pub(super) fn definitions(db: &Connection) -> Result<Vec<String>, Failure> {
 /// but one that is the same needs no second one: otherwise a daemon that is started again and again
 /// and cannot go on would fill the disk with them.
 fn keep_copy(file: &Path, db: &Connection, version: i64) -> Result<PathBuf, StoreError> {
-    let doing = || format!("keep a copy of the database {}", file.display());
+    let doing = || format!("keep a copy of the database {} beside it", file.display());
     let new = beside(file, &format!(".v{version}.new"));
     let kept = empty_file(&new).map_err(io_error(doing())).and_then(|()| {
-        copy(db, &new).map_err(|failure| failure.in_file(file))?;
+        copy(db, &new).map_err(|failure| match failure.in_file(file) {
+            StoreError::Full => io_error(doing())(io::ErrorKind::StorageFull.into()),
+            other => other,
+        })?;
         place(&new, |number| copy_name(file, version, number)).map_err(io_error(doing()))
     });
     // Where there was no room, it would only take more of it; otherwise it is no longer there.

@@ -4,9 +4,11 @@ mod audit;
 mod crash;
 mod full;
 mod history;
+mod keys;
 mod migration;
 mod refusal;
 mod retention;
+mod sessions;
 mod tokens;
 
 use std::path::PathBuf;

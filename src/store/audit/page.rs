@@ -150,3 +150,6 @@ fn first_at(db: &Connection, (oldest, newest): (i64, i64), time: Time) -> Result
     }
     Ok(low)
 }
+
+#[cfg(test)]
+mod tests;

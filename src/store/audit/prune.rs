@@ -4,13 +4,16 @@ use rusqlite::Connection;
 
 use crate::store::error::Failure;
 
-/// Removes the oldest records from before `cutoff` (microseconds since 1970), at most `most`;
-/// whether it removed any.
+/// Removes the oldest records from before `cutoff` (microseconds since 1970; 0: none), at most
+/// `most`; whether it removed any.
 pub(in crate::store) fn prune(
     db: &mut Connection,
     cutoff: u64,
     most: usize,
 ) -> Result<bool, Failure> {
+    if cutoff == 0 {
+        return Ok(false);
+    }
     let cutoff = i64::try_from(cutoff).unwrap_or(i64::MAX);
     let db = db.transaction()?;
     let Some(upto) = overdue(&db, cutoff, most)? else { return Ok(false) };

@@ -20,7 +20,8 @@ pub enum AuditVerdict {
     /// The trail is not what was recorded.
     Broken {
         /// The first record that was altered, is missing or was added; 0 for one that stands below
-        /// every number that was ever given.
+        /// every number that was ever given. Where only what is noted of an end was altered, the
+        /// record at that end; where everything was computed again, the newest.
         seq: u64,
         /// What is wrong there, as a sentence without its full stop.
         what: String,
@@ -112,11 +113,11 @@ impl Walk {
         if at.seq < target.seq {
             return Ok(None);
         }
+        end(db, ends)?;
         if at.seq == target.seq && at.hash != target.hash {
-            let what = format!("record {} is not the one that was recorded", at.seq);
+            let what = format!("record {} is not the one the daemon remembers", at.seq);
             return Err(Stop::Broken(at.seq, what));
         }
-        end(db, ends)?;
         Ok(Some(AuditVerdict::Intact { first: anchor.seq + 1, last: at.seq, head: at.hash }))
     }
 }

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use super::audit::{all_records, entry};
 use super::{Place, UNLIMITED, child, everything, record};
 use crate::clock::Clock;
-use crate::store::Store;
+use crate::store::{Record, Store};
 
 const DIR: &str = "SYSADMD_TEST_CRASH_DIR";
 const TEST: &str = "store::tests::crash::what_was_acknowledged_survives_being_killed";
@@ -31,6 +32,11 @@ async fn what_was_acknowledged_survives_being_killed() {
             let index = usize::try_from(seq - 1).unwrap();
             assert_eq!(&events[index].subject, subject, "event {seq} in round {round}");
         }
+        // Each event has its record in the audit trail, or is not there at all.
+        let records = all_records(&store).await;
+        assert!(records.iter().map(|record| record.time).eq(events.iter().map(|e| e.time)));
+        let methods = records.iter().map(|record| &record.entry.method);
+        assert!(methods.eq(events.iter().map(|event| &event.subject)), "in round {round}");
         store.close();
     }
     assert!(acknowledged.len() as u64 > ROUNDS);
@@ -63,7 +69,11 @@ async fn append_for_ever(dir: &Path) {
     let pid = std::process::id();
     for number in 0.. {
         let subject = format!("/{pid}/{number}");
-        let submitted = |n| log.submit(record("crash.test", &format!("{subject}/{n}"), 6));
+        let submitted = |n| {
+            let subject = format!("{subject}/{n}");
+            let audit = Some(entry(&subject, n));
+            log.submit(Record { audit, ..record("crash.test", &subject, 6) })
+        };
         let mut waiting = Vec::new();
         for n in 0..number % 40 {
             waiting.push(submitted(n).await.unwrap());

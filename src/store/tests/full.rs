@@ -9,9 +9,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Uid;
 
+use super::audit::{all_records, entry};
 use super::{Place, UNLIMITED, child, everything, record};
 use crate::clock::Clock;
-use crate::store::{EventLog, Record, Store, StoreError};
+use crate::store::{AuditEntry, Record, Store, StoreError};
 
 const LIMITED: &str = "SYSADMD_TEST_FULL_LIMITED";
 const SMALL_DISK: &str = "SYSADMD_TEST_FULL_DISK";
@@ -41,7 +42,7 @@ async fn behind_a_limit(dir: &Path) {
     let (_, most) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
     setrlimit(Resource::RLIMIT_FSIZE, ROOM, most).unwrap();
     let store = opened(dir);
-    let head = fill(&store.log()).await;
+    let head = fill(&store).await;
     setrlimit(Resource::RLIMIT_FSIZE, most, most).unwrap();
     goes_on(&store, dir, head).await;
 }
@@ -56,7 +57,7 @@ async fn on_a_small_disk(dir: &Path) {
     let store = opened(dir);
     let ballast = dir.join("ballast");
     std::fs::write(&ballast, vec![0; 512 << 10]).unwrap();
-    let head = fill(&store.log()).await;
+    let head = fill(&store).await;
     std::fs::remove_file(ballast).unwrap();
     goes_on(&store, dir, head).await;
     umount2(dir, MntFlags::MNT_DETACH).unwrap();
@@ -67,34 +68,53 @@ fn opened(dir: &Path) -> Store {
 }
 
 fn large() -> Record {
-    Record { message: "x".repeat(4000), ..record("full.test", "/disk", 3) }
+    let audit = Some(AuditEntry { origin: "x".repeat(500), ..entry("full/test", 1) });
+    Record { message: "x".repeat(4000), audit, ..record("full.test", "/disk", 3) }
 }
 
-/// Appends until there is no room, and then some more; returns the last number recorded.
-async fn fill(log: &EventLog) -> u64 {
-    let (mut head, mut refusals) = (0, 0);
+/// How many events and records of the audit trail there are.
+type Heads = (u64, u64);
+
+/// Appends until there is no room, and then some more; returns the last numbers recorded.
+async fn fill(store: &Store) -> Heads {
+    let (log, audit) = (store.log(), store.audit());
+    let (mut heads, mut refusals) = ((0, 0), 0);
     while refusals < 3 {
-        match log.append(large()).await {
-            Ok(event) => {
-                head += 1;
-                assert_eq!(event.seq, Some(head));
+        // An event with its record, and a record alone.
+        let event = log.append(large()).await.map(|event| event.seq.unwrap());
+        let record = match &event {
+            Ok(_) => audit.append(entry("full/test", 2)).await,
+            Err(_) => Ok(0),
+        };
+        match (event, record) {
+            (Ok(event), Ok(record)) => {
+                assert_eq!((event, record), (heads.0 + 1, heads.1 + 2));
+                heads = (event, record);
             }
-            Err(StoreError::Full) => refusals += 1,
-            Err(error) => panic!("{error:?}"),
+            (Ok(event), Err(StoreError::Full)) => {
+                heads = (event, heads.1 + 1);
+                refusals += 1;
+            }
+            (Err(StoreError::Full), _) => refusals += 1,
+            other => panic!("{other:?}"),
         }
-        assert_eq!(log.bounds().head, head);
+        assert_eq!((log.bounds().head, audit.head().0), heads);
     }
-    assert!(head > 0);
-    head
+    assert!(heads.0 > 0);
+    assert_eq!(all_records(store).await.len() as u64, heads.1);
+    heads
 }
 
-async fn goes_on(store: &Store, dir: &Path, head: u64) {
-    let event = store.log().append(large()).await.unwrap();
-    assert_eq!(event.seq, Some(head + 1));
-    assert_eq!(everything(&store.log()).await.last(), Some(&event));
+async fn goes_on(store: &Store, dir: &Path, (event, record): Heads) {
+    let next = store.log().append(large()).await.unwrap();
+    assert_eq!(next.seq, Some(event + 1));
+    assert_eq!(everything(&store.log()).await.last(), Some(&next));
+    let records = all_records(store).await;
+    assert_eq!(records.last().map(|last| (last.seq, last.time)), Some((record + 1, next.time)));
     store.close();
     Store::check_all(dir).unwrap();
     let store = opened(dir);
-    assert_eq!(store.log().append(large()).await.unwrap().seq, Some(head + 2));
+    assert_eq!(store.log().append(large()).await.unwrap().seq, Some(event + 2));
+    assert_eq!(all_records(&store).await.len() as u64, record + 2);
     store.close();
 }

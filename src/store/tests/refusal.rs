@@ -132,6 +132,13 @@ async fn rows_that_the_daemon_never_writes() {
         ("DROP INDEX events_urgent", "its tables"),
         ("CREATE TABLE mine (x)", "its tables"),
         ("DELETE FROM instance", "which database"),
+        ("DELETE FROM audit_ends", "audit trail begins and ends"),
+        ("UPDATE audit_ends SET head_seq = -1", "audit trail begins and ends"),
+        ("UPDATE audit_ends SET head_hash = x'00'", "audit trail begins and ends"),
+        (
+            "INSERT INTO audit VALUES (4, 1, '', '', '', '', 'null', x'00')",
+            "audit record 4 stands behind the end of the trail (0)",
+        ),
     ] {
         let place = written().await;
         sql(&place, statement);

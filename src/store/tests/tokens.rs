@@ -54,3 +54,23 @@ async fn the_same_token_twice_is_refused_and_events_go_on() {
     assert_eq!(store.log().append(super::record("a", "", 0)).await.unwrap().seq, Some(1));
     store.close();
 }
+
+#[tokio::test]
+async fn a_token_with_a_new_secret_is_the_same_token() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    for number in [1, 3] {
+        store.token_insert(token(number, "admin")).await.unwrap();
+    }
+    let renewed = Token { hash: [9; 32], ..token(3, "admin") };
+    let answer = store.token_rehash(renewed.id, [9; 32]).await.unwrap();
+    assert_eq!(answer, Some(renewed.clone()));
+    assert_eq!(store.token_by_hash(&[3; 32]).await.unwrap(), None);
+    assert_eq!(store.token_by_hash(&[9; 32]).await.unwrap(), Some(renewed.clone()));
+    assert_eq!(store.token_rehash(Uuid::from_u128(7), [8; 32]).await.unwrap(), None);
+    // The secret of another one is refused, and nothing is changed.
+    let taken = store.token_rehash(renewed.id, [1; 32]).await;
+    assert!(matches!(taken, Err(StoreError::Sql { .. })), "{taken:?}");
+    assert_eq!(store.token_list().await.unwrap(), [token(1, "admin"), renewed]);
+    store.close();
+}
