@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod grants;
 mod limits;
 mod roles;
 mod tls;
@@ -14,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use protocol::sandbox::Rights;
 use serde::Deserialize;
 
 pub use self::access::Access;
@@ -81,6 +83,8 @@ pub struct Plugins {
     pub disabled: Vec<String>,
     /// Passed to the plugin of that name as it is.
     pub config: BTreeMap<String, toml::Table>,
+    /// What the third-party plugin of that name may do beyond the default.
+    pub grants: BTreeMap<String, Rights>,
 }
 
 /// What the command line says; it wins over the file.
@@ -134,6 +138,8 @@ pub struct Config {
     pub plugins_disabled: Vec<String>,
     /// What each plugin is told in its handshake.
     pub plugin_config: BTreeMap<String, serde_json::Value>,
+    /// What each plugin may do beyond the default.
+    pub plugin_grants: BTreeMap<String, Rights>,
 }
 
 /// Why settings are refused. The sentence names the file, the key and what was expected.
@@ -200,6 +206,7 @@ impl File {
             audit_max_age: days(self.audit.max_age_days),
             plugins_disabled: self.plugins.disabled,
             plugin_config: self.plugins.config.iter().map(plugin_config).collect(),
+            plugin_grants: grants::checked(self.plugins.grants)?,
         })
     }
 }

@@ -149,6 +149,7 @@ impl Daemon {
             plugins_dir: Some(config.plugin_dir.clone()),
             as_root: is_root,
             configs: config.plugin_config.clone(),
+            grants: config.plugin_grants.clone(),
             launcher: Some(binary.clone()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance,

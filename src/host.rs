@@ -14,6 +14,7 @@ mod backoff;
 mod bucket;
 mod call;
 mod calls;
+mod confinement;
 mod discover;
 mod handshake;
 mod health;
@@ -24,6 +25,7 @@ mod lines;
 mod permission;
 mod process;
 mod publish;
+mod state_dir;
 mod status;
 mod supervisor;
 mod table;
@@ -36,6 +38,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use protocol::manifest::{ClassDeclaration, Kind, Method};
+use protocol::sandbox::Rights;
 use protocol::{Fault, FaultKind, Json, Request, Role};
 use serde::Serialize;
 use serde_json::Value;
@@ -43,6 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
+pub use self::confinement::Confinement;
 pub use self::discover::{Origin, PluginSpec, Refusal, discover};
 pub use self::status::{PluginStatus, State};
 pub use self::supervisor::Verb;
@@ -74,6 +78,8 @@ pub struct HostSettings {
     pub as_root: bool,
     /// The configuration's section for each plugin, by id.
     pub configs: BTreeMap<String, Value>,
+    /// What the administrator grants each plugin, by id.
+    pub grants: BTreeMap<String, Rights>,
     /// The program whose role `launch` puts limits on plugins: the daemon's own binary. `None`
     /// starts them without limits, for unit tests, whose own binary has no such role.
     pub launcher: Option<PathBuf>,
@@ -300,7 +306,7 @@ impl Host {
         let mut spec =
             read.map_err(|_| Fault::internal())?.map_err(|refusal| refused(refusal.reason))?;
         spec.config = found.config.clone();
-        match table.objection(&spec) {
+        match table.objection(&spec).or_else(|| self.context.not_granted(&spec)) {
             Some(reason) => Err(refused(reason)),
             None => Ok(Some(Arc::new(spec))),
         }
@@ -309,7 +315,14 @@ impl Host {
 
 impl Context {
     fn plugin_state_dir(&self, id: &str) -> PathBuf {
-        self.settings.state_dir.join("plugin-state").join(id)
+        state_dir::path(&self.settings.state_dir, id)
+    }
+
+    /// Why the plugin may not have what it asks for; `None` when it may.
+    fn not_granted(&self, spec: &PluginSpec) -> Option<String> {
+        let nothing = Rights::default();
+        let granted = self.settings.grants.get(&spec.manifest.id).unwrap_or(&nothing);
+        permission::not_granted(spec, granted)
     }
 }
 

@@ -6,34 +6,37 @@
 mod ending;
 mod hear;
 
-use std::fs::DirBuilder;
 use std::future::poll_fn;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use protocol::Json;
 use protocol::link::{Cancel, Frame, method};
+use protocol::sandbox::User;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use self::ending::Phase;
 pub(crate) use self::ending::{gone, not_begun};
 use super::Context;
 use super::calls::{Ask, Calls};
+use super::confinement::Confinement;
 use super::discover::{Origin, PluginSpec, distrust};
 use super::handshake;
 use super::health::{Beat, Health};
+use super::launch::Policy;
 use super::lines::Lines;
-use super::process::{Pipes, Process};
+use super::process::{Pipes, Process, end_user};
 use super::publish::{Publisher, Recorded};
+use super::state_dir::{self, Owner};
 use super::status::Counters;
 use super::voice::Voice;
 
@@ -99,8 +102,8 @@ enum Order {
 pub(crate) enum News {
     /// There is a process of this id.
     Started(Option<u32>),
-    /// It has answered the handshake.
-    Ready,
+    /// It has answered the handshake, and is confined like this; `None` if it is not.
+    Ready(Option<Box<Confinement>>),
     /// It takes calls, but something is wrong with it.
     Degraded(String),
     /// What was wrong is right again.
@@ -126,6 +129,8 @@ pub(crate) struct Setup {
     /// Tells this process from others of the same plugin.
     pub(crate) generation: u64,
     pub(crate) news: mpsc::Sender<(u64, News)>,
+    /// How many processes of the plugin there are.
+    pub(crate) living: Arc<AtomicUsize>,
 }
 
 /// The other ends of a [`Grip`].
@@ -144,34 +149,52 @@ pub(crate) fn grip(spec: &PluginSpec) -> (Grip, Inbox) {
     (Grip { link, orders }, Inbox { asks: asked, orders: ordered })
 }
 
-/// Starts the process and serves it until it is gone.
+/// Starts the process and serves it until it is gone, with all that it has started.
 pub(crate) async fn run(setup: Setup, inbox: Inbox) -> End {
-    let began = start(&setup);
-    match began {
-        Ok((process, pipes)) => Instance::new(setup, inbox, process, pipes).live().await,
-        Err(reason) => End { reason, ran: Duration::ZERO },
+    let (living, context) = (Arc::clone(&setup.living), Arc::clone(&setup.context));
+    let is_first = living.fetch_add(1, Ordering::SeqCst) == 0;
+    let (user, end) = match start(&setup, is_first).await {
+        Ok((policy, process, pipes)) => {
+            (policy.user, Instance::new(setup, inbox, policy, process, pipes).live().await)
+        }
+        Err(reason) => (None, End { reason, ran: Duration::ZERO }),
+    };
+    let is_last = living.fetch_sub(1, Ordering::SeqCst) == 1;
+    if let (true, Some(uid), Some(launcher)) = (is_last, user, &context.settings.launcher) {
+        end_user(launcher, uid).await;
     }
+    end
 }
 
-fn start(setup: &Setup) -> Result<(Process, Pipes), String> {
+/// A process, and what it is confined to.
+async fn start(setup: &Setup, is_first: bool) -> Result<(Policy, Process, Pipes), String> {
+    let (spec, settings) = (&setup.spec, &setup.context.settings);
     // Somebody may have changed the files since they were found.
-    let is_strange = setup.spec.origin == Origin::Directory && setup.context.settings.as_root;
-    if let Some(reason) = is_strange.then(|| distrust(&setup.spec)).flatten() {
+    let is_strange = spec.origin == Origin::Directory && settings.as_root;
+    if let Some(reason) = is_strange.then(|| distrust(spec)).flatten() {
         return Err(reason);
     }
-    let state_dir = setup.context.plugin_state_dir(&setup.spec.manifest.id);
-    make_private_dir(&state_dir)
+    let has_own_user =
+        settings.as_root && settings.launcher.is_some() && spec.manifest.sandbox.user == User::Own;
+    let owner = if has_own_user { Owner::Own } else { Owner::Daemon };
+    let (root, id) = (settings.state_dir.clone(), spec.manifest.id.clone());
+    let state_dir = state_dir::path(&root, &id);
+    // It may hold a lot that has to change hands.
+    let prepared = spawn_blocking(move || state_dir::prepare(&root, &id, owner)).await;
+    let user = prepared
+        .map_err(io::Error::other)
+        .flatten()
         .map_err(|error| format!("its state directory cannot be made: {error}"))?;
-    Process::start(&setup.spec, setup.context.settings.launcher.as_deref())
-        .map_err(|error| format!("its program cannot be started: {error}"))
-}
-
-fn make_private_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    let mut policy = Policy::of(spec, state_dir, user);
+    policy.end_others = is_first;
+    let (process, pipes) = Process::start(spec, settings.launcher.as_deref(), &policy)
+        .map_err(|error| format!("its program cannot be started: {error}"))?;
+    Ok((policy, process, pipes))
 }
 
 struct Instance {
     setup: Setup,
+    policy: Policy,
     process: Process,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
@@ -221,11 +244,12 @@ enum Wake {
 }
 
 impl Instance {
-    fn new(setup: Setup, inbox: Inbox, process: Process, pipes: Pipes) -> Self {
+    fn new(setup: Setup, inbox: Inbox, policy: Policy, process: Process, pipes: Pipes) -> Self {
         let manifest = &setup.spec.manifest;
         let (limits, now) = (&manifest.limits, Instant::now());
         let (bus, counters) = (setup.context.bus.clone(), Arc::clone(&setup.counters));
         Self {
+            policy,
             process,
             stdin: Some(pipes.stdin),
             stdout: Some(pipes.stdout),

@@ -135,7 +135,7 @@ impl Keeper {
             if let Some(config) = self.context.settings.configs.get(&id) {
                 spec.config = config.clone();
             }
-            let objection = taken.objection(&spec);
+            let objection = taken.objection(&spec).or_else(|| self.context.not_granted(&spec));
             match (&objection, self.running(&id)) {
                 (None, _) => taken.add(&spec),
                 (Some(_), Some(running)) => taken.add(&running.face.borrow().spec),

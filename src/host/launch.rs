@@ -1,89 +1,129 @@
-//! `sysadmd launch`: puts the bounds on a plugin and becomes it.
+//! `sysadmd launch`: confines this process to what its policy says and becomes the plugin.
 //!
-//! The daemon starts plugins through this role of its own binary, because limits that a process
-//! puts on itself need no `unsafe` between fork and exec. It knows nothing but its arguments.
+//! The daemon starts plugins through this role of its own binary, because bounds that a process
+//! puts on itself need no `unsafe` between fork and exec. It knows nothing but its arguments. Its
+//! own environment is empty: what a plugin's manifest says of variables is set only as the plugin
+//! begins, or a `LD_PRELOAD` would run here, before anything is confined.
+
+mod calls;
+mod files;
+mod policy;
+mod user;
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
-use std::io::Write;
+use std::fs::DirBuilder;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::execv;
+use nix::unistd::execve;
+
+pub(crate) use self::files::{landlock_version, opened};
+pub(crate) use self::policy::{BASE, Policy};
 
 /// `EX_USAGE` and `EX_OSERR` of sysexits.h.
 const EXIT_USAGE: u8 = 64;
 const EXIT_OS: u8 = 71;
 
-/// Runs `--memory-bytes N --open-files N -- PROGRAM ARG…` (without the word `launch` itself) and
-/// returns only when the program could not be started; what is wrong stands on standard error.
+/// How every line of this role on standard error begins.
+pub(crate) const PREFIX: &str = "sysadmd launch: ";
+
+/// Ends every process of a user instead of starting one.
+const END: &str = "--end";
+
+/// Runs `POLICY -- PROGRAM ARG…` (without the word `launch` itself) and returns only when the
+/// program could not be started; what is wrong stands on standard error. `--end UID` ends every
+/// process of that user.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (code, sentence) = match Order::parse(args) {
         Err(sentence) => (EXIT_USAGE, sentence),
-        Ok(order) => match order.run() {
+        Ok(Order::End(uid)) => match user::end_all(uid) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(sentence) => (EXIT_OS, sentence),
+        },
+        Ok(Order::Start(policy, command)) => match start(&policy, &command) {
             Err(sentence) => (EXIT_OS, sentence),
         },
     };
-    // Nobody is left to tell when standard error is gone.
-    drop(writeln!(std::io::stderr(), "sysadmd launch: {sentence}"));
+    say(&sentence);
     ExitCode::from(code)
 }
 
 /// The arguments with which the daemon calls [`main`], up to and including `--`.
-pub(crate) fn arguments(memory_bytes: u64, open_files: u64) -> [String; 6] {
-    let (memory, files) = (memory_bytes.to_string(), open_files.to_string());
-    ["launch".into(), MEMORY.into(), memory, FILES.into(), files, "--".into()]
+pub(crate) fn arguments(policy: &Policy) -> serde_json::Result<[String; 3]> {
+    Ok(["launch".to_owned(), serde_json::to_string(policy)?, "--".to_owned()])
 }
 
-const MEMORY: &str = "--memory-bytes";
-const FILES: &str = "--open-files";
+/// The arguments that end every process of a user.
+pub(crate) fn end_arguments(uid: u32) -> [String; 3] {
+    ["launch".to_owned(), END.to_owned(), uid.to_string()]
+}
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Order {
-    memory_bytes: Option<u64>,
-    open_files: Option<u64>,
-    command: Vec<CString>,
+#[derive(Debug, PartialEq, Eq)]
+enum Order {
+    Start(Box<Policy>, Vec<CString>),
+    End(u32),
 }
 
 impl Order {
     fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
-        let (mut order, mut args) = (Self::default(), args.into_iter());
-        while let Some(arg) = args.next() {
-            let limit = match arg.to_str() {
-                Some(MEMORY) => &mut order.memory_bytes,
-                Some(FILES) => &mut order.open_files,
-                Some("--") => break,
-                _ => return Err(format!("unknown argument {}", arg.display())),
-            };
-            let number = args.next().and_then(|value| value.to_str()?.parse().ok());
-            *limit = Some(number.ok_or(format!("{} needs a number", arg.display()))?);
+        let mut args = args.into_iter();
+        let (first, second) = (args.next().unwrap_or_default(), args.next().unwrap_or_default());
+        if first == END {
+            let uid = second.to_str().and_then(|uid| uid.parse().ok());
+            return uid.map(Self::End).ok_or_else(|| format!("{END} needs the number of a user"));
+        }
+        let policy = serde_json::from_slice(first.as_encoded_bytes())
+            .map_err(|error| format!("the policy is not understood: {error}"))?;
+        if second != "--" {
+            return Err("-- is missing after the policy".to_owned());
         }
         let text = |arg: OsString| CString::new(arg.into_vec());
-        order.command = args.map(text).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-        if order.command.is_empty() {
+        let command: Vec<_> =
+            args.map(text).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+        if command.is_empty() {
             return Err("a program is missing after --".to_owned());
         }
-        Ok(order)
+        Ok(Self::Start(Box::new(policy), command))
     }
+}
 
-    fn run(&self) -> Result<Infallible, String> {
-        let limits = [
-            (Resource::RLIMIT_DATA, self.memory_bytes),
-            (Resource::RLIMIT_NOFILE, self.open_files),
-            (Resource::RLIMIT_CORE, Some(0)),
-        ];
-        for (resource, limit) in limits {
-            if let Some(limit) = limit {
-                lower(resource, limit).map_err(|e| format!("cannot set {resource:?}: {e}"))?;
-            }
+/// In an order in which each step still has the rights it needs: paths are opened and limits set
+/// as the daemon's user, then the user and its capabilities are given up, then files and system
+/// calls are closed.
+fn start(policy: &Policy, command: &[CString]) -> Result<Infallible, String> {
+    let environment = policy.environment()?;
+    let files = files::open(policy)?;
+    limit(policy)?;
+    user::become_it(policy)?;
+    make_temporary_dir(policy)?;
+    set_no_new_privs().map_err(|error| format!("cannot set no_new_privs: {error}"))?;
+    files.close()?;
+    calls::close(policy)?;
+    let program = &command[0];
+    execve(program, command, &environment)
+        .map_err(|error| format!("cannot run {}: {}", program.to_string_lossy(), error.desc()))
+}
+
+fn limit(policy: &Policy) -> Result<(), String> {
+    let limits = [
+        (Resource::RLIMIT_DATA, Some(policy.memory_bytes)),
+        (Resource::RLIMIT_NOFILE, Some(policy.open_files)),
+        (Resource::RLIMIT_FSIZE, Some(policy.file_bytes)),
+        (Resource::RLIMIT_NPROC, policy.processes),
+        (Resource::RLIMIT_CORE, Some(0)),
+    ];
+    for (resource, limit) in limits {
+        if let Some(limit) = limit {
+            lower(resource, limit).map_err(|e| format!("cannot set {resource:?}: {e}"))?;
         }
-        set_no_new_privs().map_err(|e| format!("cannot set no_new_privs: {e}"))?;
-        let program = &self.command[0];
-        execv(program, &self.command)
-            .map_err(|e| format!("cannot run {}: {}", program.to_string_lossy(), e.desc()))
     }
+    Ok(())
 }
 
 /// Sets both limits; without privileges the hard limit cannot be raised, and stays.
@@ -93,31 +133,63 @@ fn lower(resource: Resource, limit: u64) -> nix::Result<()> {
     setrlimit(resource, limit, limit)
 }
 
+/// Made as the plugin's user and not as root: whatever the plugin has put into its place, nothing
+/// can come of it that the plugin could not have done itself.
+fn make_temporary_dir(policy: &Policy) -> Result<(), String> {
+    match DirBuilder::new().mode(0o700).create(policy.temporary_dir()) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            let user = nix::unistd::geteuid();
+            Err(format!(
+                "user {user}, which the plugin runs as, cannot use its state directory {}: {error}; \
+                 every directory above it must let others through (chmod o+x)",
+                policy.state_dir.display()
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells the daemon's log.
+fn say(sentence: &str) {
+    // Nobody is left to tell when standard error is gone.
+    drop(writeln!(std::io::stderr(), "{PREFIX}{sentence}"));
+}
+
+/// A path that is not there grants nothing; whoever asked for it should know.
+fn say_missing(path: &Path) {
+    say(&format!("{} is not there, so the plugin may not use it", path.display()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Order, String> {
-        Order::parse(line.split_whitespace().map(OsString::from))
+    fn parse(words: &[&str]) -> Result<Order, String> {
+        Order::parse(words.iter().map(OsString::from))
     }
 
     #[test]
     fn the_daemons_own_arguments_are_understood() {
-        let mut line = arguments(5, 7)[1..].join(" ");
-        line.push_str(" /bin/true -x");
+        let policy = Policy { memory_bytes: 5, processes: Some(7), ..Policy::default() };
+        let [_, first, second] = arguments(&policy).unwrap();
+        let order = parse(&[&first, &second, "/bin/true", "-x"]);
         let command = vec![CString::from(c"/bin/true"), CString::from(c"-x")];
-        let order = Order { memory_bytes: Some(5), open_files: Some(7), command };
-        assert_eq!(parse(&line), Ok(order));
+        assert_eq!(order, Ok(Order::Start(Box::new(policy), command)));
+        let [_, first, second] = end_arguments(60_800);
+        assert_eq!(parse(&[&first, &second]), Ok(Order::End(60_800)));
     }
 
     #[test]
     fn what_is_wrong_is_said() {
-        for (line, named) in [
-            ("--memory-bytes x -- /bin/true", "--memory-bytes needs a number"),
-            ("--speed 3 -- /bin/true", "--speed"),
-            ("--open-files 3 --", "program is missing"),
+        let policy = serde_json::to_string(&Policy::default()).unwrap();
+        for (words, named) in [
+            (vec!["--speed", "3"], "policy"),
+            (vec!["{\"memory\":3}", "--", "/bin/true"], "policy"),
+            (vec![policy.as_str(), "/bin/true"], "-- is missing"),
+            (vec![policy.as_str(), "--"], "program is missing"),
+            (vec!["--end", "root"], "number of a user"),
         ] {
-            let sentence = parse(line).unwrap_err();
+            let sentence = parse(&words).unwrap_err();
             assert!(sentence.contains(named), "{sentence}");
         }
     }

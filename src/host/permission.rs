@@ -1,4 +1,5 @@
-//! Which programs root may run for a plugin.
+//! Which programs root may run for a plugin, and what a plugin may have that asks for more than
+//! every plugin has.
 //!
 //! The rule is osquery's for its extensions: a file that root runs must not be changeable by
 //! anybody else, so the file and every directory above it belong to root and are written by root
@@ -8,6 +9,23 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use protocol::sandbox::Rights;
+
+use super::discover::{Origin, PluginSpec};
+
+/// Why the plugin must not be started with what the administrator has granted it; `None` when it
+/// may. Built-in plugins are as trustworthy as the daemon: they have what they ask for.
+pub(crate) fn not_granted(spec: &PluginSpec, granted: &Rights) -> Option<String> {
+    let asked = Rights::asked_by(&spec.manifest);
+    (spec.origin == Origin::Directory && !granted.cover(&asked)).then(|| {
+        format!(
+            "it asks for more than a plugin has by itself. If it may have that, put this line into \
+             the section [plugins] of the configuration and start the daemon again: {}",
+            asked.grant(&spec.manifest.id)
+        )
+    })
+}
 
 /// What the rule looks at.
 #[derive(Debug, Clone)]

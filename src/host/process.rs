@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -15,10 +16,10 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 use super::discover::PluginSpec;
-use super::launch;
+use super::launch::{self, Policy};
 
-/// Where a plugin's own programs are looked for; the caller's `PATH` is nobody's business.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long ending the processes of a user may take.
+const END_GRACE: Duration = Duration::from_secs(5);
 
 /// A child that leads its own process group. Dropping it kills the group.
 #[derive(Debug)]
@@ -37,25 +38,30 @@ pub(crate) struct Pipes {
 }
 
 impl Process {
-    /// Starts the plugin's program with a cleared environment in the plugin's directory, through
-    /// the launcher when there is one.
-    pub(crate) fn start(spec: &PluginSpec, launcher: Option<&Path>) -> io::Result<(Self, Pipes)> {
+    /// Starts the plugin's program in the plugin's directory: through the launcher, which confines
+    /// it to the policy, or without one as it is.
+    pub(crate) fn start(
+        spec: &PluginSpec,
+        launcher: Option<&Path>,
+        policy: &Policy,
+    ) -> io::Result<(Self, Pipes)> {
         let changed = signal(SignalKind::child())?;
         let mut command = match launcher {
-            None => Command::new(&spec.program),
+            None => {
+                let mut command = Command::new(&spec.program);
+                // The launcher sets them itself, and must not have them before.
+                command.env_clear().envs(launch::BASE).envs(&policy.environment);
+                command
+            }
             Some(launcher) => {
-                let limits = &spec.manifest.limits;
                 let mut command = Command::new(launcher);
-                command.args(launch::arguments(limits.memory_bytes, limits.open_files));
-                command.arg(&spec.program);
+                command.env_clear().args(launch::arguments(policy)?).arg(&spec.program);
                 command
             }
         };
         command
             .args(&spec.args)
             .current_dir(&spec.dir)
-            .env_clear()
-            .envs([("PATH", PATH), ("LANG", "C"), ("LC_ALL", "C"), ("TZ", "UTC")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -112,6 +118,17 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Ends every process of a plugin's own user: also one that has left the plugin's group.
+pub(crate) async fn end_user(launcher: &Path, uid: u32) {
+    let mut command = Command::new(launcher);
+    command.env_clear().args(launch::end_arguments(uid)).stdin(Stdio::null());
+    let ended = async { command.kill_on_drop(true).status().await };
+    match tokio::time::timeout(END_GRACE, ended).await {
+        Ok(Ok(status)) if status.success() => {}
+        outcome => tracing::error!(uid, ?outcome, "processes of a plugin's user may be left"),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use protocol::Time;
 use serde::Serialize;
 
+use super::confinement::Confinement;
 use super::discover::{Origin, PluginSpec};
 use super::instance::Link;
 
@@ -76,6 +77,8 @@ pub struct PluginStatus {
     pub events_refused: u64,
     /// Where it comes from.
     pub origin: Origin,
+    /// What its process is confined to, while it takes calls.
+    pub confinement: Option<Box<Confinement>>,
 }
 
 /// Numbers that every part of a plugin's supervision adds to.
@@ -109,6 +112,7 @@ pub(crate) struct Face {
     pub(crate) state: State,
     pub(crate) reason: String,
     pub(crate) pid: Option<u32>,
+    pub(crate) confinement: Option<Box<Confinement>>,
     pub(crate) restarts: u64,
     pub(crate) since: Time,
     /// Where calls go; `None` while nobody would answer.
@@ -119,8 +123,13 @@ pub(crate) struct Face {
 
 impl Face {
     pub(crate) fn new(spec: Arc<PluginSpec>, state: State, reason: String, since: Time) -> Self {
-        let (pid, link, pause_ms) = (None, None, None);
-        Self { spec, state, reason, pid, restarts: 0, since, link, pause_ms }
+        let (pid, confinement, link, pause_ms) = (None, None, None, None);
+        Self { spec, state, reason, pid, confinement, restarts: 0, since, link, pause_ms }
+    }
+
+    /// Its process is gone.
+    pub(crate) fn ended(&mut self) {
+        (self.link, self.pid, self.confinement) = (None, None, None);
     }
 
     pub(crate) fn status(&self, counters: &Counters) -> PluginStatus {
@@ -139,6 +148,7 @@ impl Face {
             events_published: counters.events_published.now(),
             events_refused: counters.events_refused.now(),
             origin: self.spec.origin,
+            confinement: self.confinement.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Context;
 use super::announce::{Announcer, Change};
 use super::backoff::{BackOff, Verdict};
+use super::confinement::Confinement;
 use super::discover::PluginSpec;
 use super::instance::{self, End, Grip, News, Setup};
 use super::status::{Counters, Face, PluginStatus, State};
@@ -88,6 +90,8 @@ struct Supervisor {
     /// The one that is to replace it.
     next: Option<Next>,
     last_generation: u64,
+    /// How many of the processes live.
+    living: Arc<AtomicUsize>,
     news: mpsc::Receiver<(u64, News)>,
     /// Copied for every process.
     news_sender: mpsc::Sender<(u64, News)>,
@@ -136,6 +140,7 @@ impl Supervisor {
             current: None,
             next: None,
             last_generation: 0,
+            living: Arc::default(),
             news,
             news_sender,
             backoff: BackOff::default(),
@@ -206,13 +211,13 @@ impl Supervisor {
 
     fn hear(&mut self, generation: u64, news: News) {
         if self.current != Some(generation) {
-            return self.hear_next(generation, &news);
+            return self.hear_next(generation, news);
         }
         match news {
             News::Started(pid) => self.post.face.send_modify(|face| face.pid = pid),
             // Its end is under way; what it still says changes nothing.
             _ if self.will != Will::Run => {}
-            News::Ready => self.serve("it takes calls"),
+            News::Ready(confinement) => self.serve("it takes calls", confinement),
             News::Degraded(reason) => self.change(State::Degraded, &reason),
             News::Recovered => self.change(State::Ready, "it answers again"),
             News::Ending(reason) => {
@@ -222,10 +227,12 @@ impl Supervisor {
         }
     }
 
-    fn hear_next(&mut self, generation: u64, news: &News) {
+    fn hear_next(&mut self, generation: u64, news: News) {
         match (news, &mut self.next) {
-            (News::Started(pid), Some(next)) if next.generation == generation => next.pid = *pid,
-            (News::Ready, Some(next)) if next.generation == generation => self.replace_current(),
+            (News::Started(pid), Some(next)) if next.generation == generation => next.pid = pid,
+            (News::Ready(confinement), Some(next)) if next.generation == generation => {
+                self.replace_current(confinement);
+            }
             // One that has been replaced itself, and is ending.
             _ => {}
         }
@@ -246,7 +253,7 @@ impl Supervisor {
     /// The current process has ended: as wanted, or it has to be seen what comes next.
     fn current_ended(&mut self, end: &End) {
         self.current = None;
-        self.post.face.send_modify(|face| (face.link, face.pid) = (None, None));
+        self.post.face.send_modify(Face::ended);
         match self.will {
             Will::Restart => self.begin("somebody asked for a restart"),
             Will::Stop => self.change(State::Inactive, &end.reason),
@@ -308,7 +315,8 @@ impl Supervisor {
         self.grips.insert(generation, grip);
         let (context, counters) = (Arc::clone(&self.post.context), Arc::clone(&self.post.counters));
         let news = self.news_sender.clone();
-        let setup = Setup { spec, context, counters, generation, news };
+        let living = Arc::clone(&self.living);
+        let setup = Setup { spec, context, counters, generation, news, living };
         self.processes
             .push(Box::pin(async move { (generation, instance::run(setup, inbox).await) }));
         if generation > 1 {
@@ -320,7 +328,7 @@ impl Supervisor {
     /// From now on this process is the current one.
     fn adopt(&mut self, next: Next) {
         self.current = Some(next.generation);
-        self.post.face.send_modify(|face| face.pid = next.pid);
+        self.post.face.send_modify(|face| (face.pid, face.confinement) = (next.pid, None));
         self.put_in_force(next.spec);
     }
 
@@ -333,13 +341,13 @@ impl Supervisor {
     }
 
     /// The newer process has answered the handshake: calls go there, the old one may finish.
-    fn replace_current(&mut self) {
+    fn replace_current(&mut self, confinement: Option<Box<Confinement>>) {
         let Some(next) = self.next.take() else { return };
         if let Some(old) = self.current.and_then(|old| self.grips.get(&old)) {
             old.drain();
         }
         self.adopt(next);
-        self.serve("a new process has taken over");
+        self.serve("a new process has taken over", confinement);
     }
 
     fn next_failed(&mut self, end: &End) {
@@ -350,10 +358,10 @@ impl Supervisor {
             .with_hint("the old process goes on as before; the daemon's log may say more")));
     }
 
-    fn serve(&mut self, reason: &str) {
+    fn serve(&mut self, reason: &str, confinement: Option<Box<Confinement>>) {
         let link = self.current.and_then(|current| self.grips.get(&current));
         let link = link.map(|grip| grip.link.clone());
-        self.post.face.send_modify(|face| face.link = link);
+        self.post.face.send_modify(|face| (face.link, face.confinement) = (link, confinement));
         self.change(State::Ready, reason);
         // Who asked for a newer process waits for that one.
         if self.next.is_none() {

@@ -162,5 +162,6 @@ pub(crate) fn refused(refusal: Refusal, since: Time) -> PluginStatus {
         events_published: 0,
         events_refused: 0,
         origin: Origin::Directory,
+        confinement: None,
     }
 }

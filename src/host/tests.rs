@@ -46,6 +46,7 @@ impl Yard {
             plugins_dir: Some(dir.join("plugins")),
             as_root: false,
             configs: BTreeMap::from([("kit".to_owned(), json!({ "colour": "green" }))]),
+            grants: BTreeMap::new(),
             launcher: None,
             version: "0.0.1".to_owned(),
             instance,

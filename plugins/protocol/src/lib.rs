@@ -11,6 +11,7 @@
 //! | [`Filter`], [`Start`], [`Overflow`], [`Gap`] | what a subscription asks for and is told |
 //! | [`Request`], [`Fault`] | what is asked, and what went wrong, written for the asker |
 //! | [`Manifest`] | what a plugin declares |
+//! | [`sandbox`] | what its process may do, and what an administrator grants it |
 //! | [`link`] | the messages between the daemon and a plugin process |
 
 pub mod class;
@@ -23,6 +24,7 @@ pub mod link;
 pub mod manifest;
 pub mod priority;
 pub mod request;
+pub mod sandbox;
 pub mod subscription;
 pub mod time;
 

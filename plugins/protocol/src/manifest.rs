@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::sandbox::Sandbox;
 use crate::{Class, Priority, Role};
 
 /// The only manifest version so far.
@@ -34,6 +35,9 @@ pub struct Manifest {
     /// Bounds that the daemon keeps it within.
     #[serde(default)]
     pub limits: Limits,
+    /// What its process may do.
+    #[serde(default)]
+    pub sandbox: Sandbox,
     /// How it is started again.
     #[serde(default)]
     pub restart: Restart,
@@ -277,6 +281,7 @@ impl Manifest {
                     .to_owned(),
             );
         }
+        self.sandbox.check().map_err(ManifestError)?;
         self.methods.iter().try_for_each(check_method)
     }
 

@@ -12,6 +12,7 @@ use tracing::Level;
 
 use super::ending::Phase;
 use super::{Instance, News};
+use crate::host::confinement::Confinement;
 use crate::host::health::Health;
 use crate::host::lines::Line;
 use crate::host::{handshake, voice};
@@ -89,7 +90,10 @@ impl Instance {
         self.ready_since = Some(now);
         self.health = Health::new(&self.setup.spec.manifest.health, now);
         self.send(&Frame::notification(method::INITIALIZED, Json::default()));
-        self.tell(News::Ready);
+        let is_confined = self.setup.context.settings.launcher.is_some();
+        let pid = self.process.pid().filter(|_| is_confined);
+        let confinement = pid.and_then(|pid| Confinement::of(pid, &self.policy));
+        self.tell(News::Ready(confinement.map(Box::new)));
     }
 
     fn hear_asking(&mut self, asked: &str, frame: Frame) {

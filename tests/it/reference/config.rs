@@ -123,7 +123,7 @@ fn kind(path: &str) -> String {
         Some("a string") => "text",
         Some("u32" | "u64" | "usize") => "whole number",
         Some("socket address") => "`\"ADDRESS:PORT\"`",
-        Some("a map" | "map") => "section",
+        Some("a map" | "map" | "struct Rights") => "section",
         None => "`true` or `false`",
         Some(other) => panic!("put {other:?} into words for people here"),
     };
