@@ -5,7 +5,9 @@
 
 mod built_in;
 mod certificate;
+mod files;
 mod options;
+mod overload;
 mod ready;
 mod rescan;
 mod watch;
@@ -169,11 +171,12 @@ impl Daemon {
             bell: Arc::clone(&bell),
         };
         keeper.begin(certificate::watch(&config.tls), &tasks);
-        let limits = config.limits;
+        let limits = files::fit(config.limits);
         let identity = Identity { hostname, certificate: tls.facts(), instance, limits };
         let access = Access::new(Arc::clone(&store), clock.clone());
         let dispatch = Dispatch::new(identity, bus.clone(), host.clone(), access, clock);
         let listen = Listen::new(dispatch, tasks.clone(), tls.clone());
+        overload::begin(listen.refused(), bus.clone(), &tasks);
         let mut daemon = Self { addresses: Vec::new(), tls, bell, store, host, bus, tasks, gone };
         if let Err(error) = daemon.open(config, &listen).await {
             drop(listen);

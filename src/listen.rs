@@ -8,6 +8,7 @@ mod conversation;
 mod echo;
 mod http;
 mod outbox;
+mod refused;
 mod rest;
 mod socket;
 mod stream;
@@ -16,12 +17,14 @@ pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::{Gid, Group, Uid, User};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
 
 use crate::access::{Access, Principal, Source};
 use crate::dispatch::Dispatch;
@@ -33,10 +36,11 @@ use tls::Tls;
 
 #[doc(hidden)]
 pub use echo::echo;
+pub use refused::{Refused, Want};
 
 /// The group whose members are administrators on the unix socket.
 const ADMIN_GROUP: &str = "sysadmd";
-/// How long to wait after `accept` failed, most likely for want of file descriptors.
+/// How long to wait after `accept` failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves every face on every listener. Cheap to clone.
@@ -46,13 +50,19 @@ pub struct Listen {
     tasks: Tasks,
     tls: Tls,
     admission: Admission,
+    refused: watch::Sender<Refused>,
 }
 
 impl Listen {
     /// Nothing is open yet.
     pub fn new(dispatch: Dispatch, tasks: Tasks, tls: Tls) -> Self {
         let admission = Admission::new(dispatch.identity().limits, tasks.stop_signal());
-        Self { dispatch, tasks, tls, admission }
+        Self { dispatch, tasks, tls, admission, refused: watch::Sender::default() }
+    }
+
+    /// Newcomers that could not be let in.
+    pub fn refused(&self) -> watch::Receiver<Refused> {
+        self.refused.subscribe()
     }
 
     /// Opens a TCP listener, with TLS or on loopback without; the address it got.
@@ -95,19 +105,28 @@ impl Listen {
 
     async fn accept_tcp(&self, listener: TcpListener, with_tls: bool) {
         loop {
+            self.admission.calm().await;
             match listener.accept().await {
                 Ok((stream, peer)) => self.admit(stream, peer, with_tls),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => self.hold_on(&error, listener.as_fd()).await,
             }
         }
     }
 
+    /// After `accept` failed: not at once again, and not without making room.
+    async fn hold_on(&self, error: &io::Error, listener: BorrowedFd<'_>) {
+        // For want of files it fails also when nobody waits.
+        if refused::is_want(error) && refused::is_awaited(listener) {
+            refused::note(&self.refused, Want::Files);
+            self.admission.make_room();
+        }
+        tracing::debug!(%error, "a connection could not be accepted");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+
     /// Without a place the connection is closed without a word.
     fn admit(&self, stream: TcpStream, peer: SocketAddr, with_tls: bool) {
-        let Some(place) = self.admission.admit(peer.ip().into()) else { return };
+        let Some(place) = self.admission.admit(peer.ip().into()) else { return self.turn_away() };
         let (listen, over) = (self.clone(), place.over());
         self.tasks.spawn(async move {
             tokio::select! {
@@ -115,6 +134,10 @@ impl Listen {
                 () = listen.greet(stream, with_tls, place) => {}
             }
         });
+    }
+
+    fn turn_away(&self) {
+        refused::note(&self.refused, Want::Places);
     }
 
     async fn greet(&self, stream: TcpStream, with_tls: bool, place: Place) {
@@ -137,10 +160,7 @@ impl Listen {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => self.admit_local(stream, admin_group),
-                Err(error) => {
-                    tracing::warn!(%error, "a local connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => self.hold_on(&error, listener.as_fd()).await,
             }
         }
     }
@@ -152,7 +172,7 @@ impl Listen {
             (None, Ok(peer)) => self.admission.admit(Source::local(peer.uid())),
             (None, Err(_)) => None,
         };
-        let Some(place) = place else { return };
+        let Some(place) = place else { return self.turn_away() };
         let (listen, over) = (self.clone(), place.over());
         self.tasks.spawn(async move {
             tokio::select! {

@@ -7,17 +7,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use protocol::{Fault, FaultKind};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::access::{Principal, Source};
 use crate::config::Limits;
 use crate::lifecycle::{Part, Stop};
 
-/// Connections that were told to make room and are not gone yet. Beyond it newcomers are turned
-/// away: each still has a file descriptor.
+/// Connections that were told to make room and are not gone yet. Beyond it newcomers wait: each of
+/// these still has a file descriptor.
 const LEAVING_MAX: usize = 64;
+/// How long a stranger is left alone when file descriptors are wanting: whoever logs in at once
+/// does not have to go for others who want to.
+const GRACE: Duration = Duration::from_secs(1);
 /// When to come back if an account has all its connections.
 const RETRY_MS: u64 = 5_000;
 
@@ -31,6 +36,8 @@ struct Shared {
     /// The daemon's own signal, of which each stranger's is a part.
     stop: Stop,
     book: Mutex<Book>,
+    /// Rings when somebody who was told to go is gone.
+    gone: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +56,7 @@ struct Book {
 #[derive(Debug)]
 struct Stranger {
     source: Source,
+    begun: Instant,
     part: Part,
 }
 
@@ -73,16 +81,13 @@ enum Standing {
 impl Admission {
     /// Within these limits, while the daemon does not stop.
     pub(crate) fn new(limits: Limits, stop: Stop) -> Self {
-        Self(Arc::new(Shared { limits, stop, book: Mutex::default() }))
+        Self(Arc::new(Shared { limits, stop, book: Mutex::default(), gone: Notify::new() }))
     }
 
     /// A place for a connection on which nobody is logged in, if there is one or one can be made.
     pub(crate) fn admit(&self, source: Source) -> Option<Place> {
         let limits = &self.0.limits;
         let mut book = self.0.book();
-        if book.leaving >= LEAVING_MAX {
-            return None;
-        }
         if book.count_of(source) >= limits.anonymous_per_source {
             book.displace(Some(source));
         } else if book.strangers.len() >= limits.anonymous {
@@ -94,7 +99,7 @@ impl Admission {
         let number = book.next;
         book.next += 1;
         book.seated += 1;
-        book.strangers.insert(number, Stranger { source, part });
+        book.strangers.insert(number, Stranger { source, begun: Instant::now(), part });
         drop(book);
         Some(self.place(Standing::Stranger(number, stop)))
     }
@@ -106,6 +111,27 @@ impl Admission {
         book.seated += 1;
         drop(book);
         Some(self.place(Standing::Local))
+    }
+
+    /// Waits until those who were told to go are gone, but for a few.
+    pub(crate) async fn calm(&self) {
+        loop {
+            let gone = self.0.gone.notified();
+            if self.0.book().leaving < LEAVING_MAX {
+                return;
+            }
+            gone.await;
+        }
+    }
+
+    /// Has all strangers go that had time to log in.
+    pub(crate) fn make_room(&self) {
+        let mut book = self.0.book();
+        let had_time = |stranger: &Stranger| stranger.begun.elapsed() >= GRACE;
+        while book.strangers.first_key_value().is_some_and(|(_, oldest)| had_time(oldest)) {
+            let oldest = book.strangers.pop_first();
+            book.part_with(oldest.map(|(_, stranger)| stranger));
+        }
     }
 
     fn place(&self, standing: Standing) -> Place {
@@ -188,6 +214,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.shared.book().leave(&self.standing);
+        if matches!(self.standing, Standing::Stranger(..)) {
+            self.shared.gone.notify_waiters();
+        }
     }
 }
 
@@ -216,7 +245,12 @@ impl Book {
         let mut strangers = self.strangers.iter();
         let oldest = strangers.find(|(_, stranger)| stranger.source == source);
         let oldest = oldest.map(|(number, _)| *number);
-        if let Some(stranger) = oldest.and_then(|number| self.strangers.remove(&number)) {
+        let oldest = oldest.and_then(|number| self.strangers.remove(&number));
+        self.part_with(oldest);
+    }
+
+    fn part_with(&mut self, stranger: Option<Stranger>) {
+        if let Some(stranger) = stranger {
             stranger.part.set();
             self.seated -= 1;
             self.leaving += 1;
@@ -270,6 +304,7 @@ fn displaced() -> Fault {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use futures_util::FutureExt as _;
     use protocol::Role;
 
     use super::*;
@@ -356,13 +391,30 @@ mod tests {
         assert_eq!(left, (0, 0, 0, 0));
     }
 
-    #[test]
-    fn those_who_do_not_leave_are_not_followed_by_others_without_end() {
+    #[tokio::test]
+    async fn newcomers_wait_for_those_who_were_told_to_go() {
         let admission = admission(Limits { anonymous_per_source: 1, ..Limits::default() });
-        let places: Vec<Place> = (0..1_000).filter_map(|_| admission.admit(source(1))).collect();
-        assert_eq!(places.len(), LEAVING_MAX + 1);
-        assert!(admission.admit(source(2)).is_none());
-        drop(places);
-        assert!(admission.admit(source(2)).is_some());
+        let mut places: Vec<Place> = Vec::new();
+        for _ in 0..=LEAVING_MAX {
+            assert!(admission.calm().now_or_never().is_some());
+            places.extend(admission.admit(source(1)));
+        }
+        let mut calm = Box::pin(admission.calm());
+        assert!(calm.as_mut().now_or_never().is_none());
+        drop(places.remove(0));
+        assert!(calm.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn for_want_of_files_whoever_had_time_to_log_in_goes() {
+        let admission = admission(Limits::default());
+        let mut known = admission.admit(source(1)).unwrap();
+        known.known(&account("a")).unwrap();
+        let old = [admission.admit(source(1)).unwrap(), admission.admit(source(2)).unwrap()];
+        tokio::time::sleep(GRACE).await;
+        let young = admission.admit(source(1)).unwrap();
+        admission.make_room();
+        assert!(old.iter().all(is_told_to_go));
+        assert!(!is_told_to_go(&young) && !is_told_to_go(&known));
     }
 }

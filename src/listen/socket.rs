@@ -24,6 +24,8 @@ pub(super) const READ_BYTES: usize = 2 * 1024;
 const CONTROL_BYTES: usize = 64 * 1024;
 /// How long a close may take to reach the client.
 const CLOSING: Duration = Duration::from_secs(2);
+/// The same of a client that has let its time pass.
+const CLOSING_LATE: Duration = Duration::from_millis(500);
 /// The same when the place is needed for somebody else.
 const CLOSING_FOR_OTHERS: Duration = Duration::from_millis(50);
 
@@ -74,7 +76,11 @@ pub(super) async fn close(
         Cow::Owned(text) => text.into(),
     };
     let frame = CloseFrame { code, reason };
-    let patience = if code == CloseCode::Again { CLOSING_FOR_OTHERS } else { CLOSING };
+    let patience = match code {
+        CloseCode::Again => CLOSING_FOR_OTHERS,
+        CloseCode::Normal => CLOSING_LATE,
+        _ => CLOSING,
+    };
     end(outbox, patience, async {
         if websocket.close(Some(frame)).await.is_ok() {
             poll_fn(|cx| outbox.poll_written(cx)).await;

@@ -1,5 +1,8 @@
 //! The front door: who gets in when many want to, and who has to make room.
 
+mod files;
+mod slow;
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 

@@ -46,6 +46,8 @@ pub(crate) struct Site {
     pub(crate) built_in: bool,
     /// Whether there is a listener without TLS as well.
     pub(crate) plain: bool,
+    /// Files that a daemon as a process of its own may open.
+    pub(crate) open_files: Option<u64>,
 }
 
 impl Site {
@@ -58,6 +60,7 @@ impl Site {
             clock: Clock::system(),
             built_in: false,
             plain: false,
+            open_files: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -40,7 +41,14 @@ impl Program {
     pub(super) async fn start(site: Site) -> Self {
         let config = site.path().join("sysadmd.toml");
         std::fs::write(&config, site.toml()).expect("the configuration is written");
-        let mut command = Command::new(binary());
+        let mut command = match site.open_files {
+            None => Command::new(binary()),
+            Some(files) => {
+                let mut command = Command::new("prlimit");
+                command.arg(format!("--nofile={files}")).arg(binary());
+                command
+            }
+        };
         command.arg("--config").arg(&config).arg("--state-dir").arg(site.path());
         command.args(["--listen", "127.0.0.1:0"]);
         if site.plain {
@@ -57,6 +65,30 @@ impl Program {
     /// Its number.
     pub(crate) fn pid(&self) -> u32 {
         self.process.child.id()
+    }
+
+    /// Files it has open.
+    pub(crate) fn open_files(&self) -> u64 {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its files");
+        u64::try_from(open.count()).expect("a number of files")
+    }
+
+    /// Lowers or raises the number of files it may open, up to what it began with.
+    pub(crate) fn limit_open_files(&self, files: u64) {
+        let mut command = Command::new("prlimit");
+        command.arg("--pid").arg(self.pid().to_string()).arg(format!("--nofile={files}:"));
+        let status = command.status().expect("prlimit (apt-get install util-linux)");
+        assert!(status.success(), "prlimit: {status}");
+    }
+
+    /// Processor time it has used so far.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        let stat = stat.expect("the process lives");
+        // Behind its name, which may hold spaces: proc(5) fields 14 and 15, hundredths of a second.
+        let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Bytes of memory it holds.
@@ -139,7 +171,7 @@ impl Deref for Program {
 impl Process {
     fn start(command: &mut Command) -> Self {
         let spawned = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned.expect("the binary starts");
+        let mut child = spawned.expect("the binary starts (prlimit: apt-get install util-linux)");
         let log = Arc::new(Log::default());
         let (stderr, heard) = (child.stderr.take().expect("a pipe"), Arc::clone(&log));
         thread::spawn(move || heard.listen(stderr));

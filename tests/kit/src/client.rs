@@ -354,7 +354,11 @@ pub async fn tls_with(
     tls_over(in_time(TcpStream::connect(addr)).await?, addr, config).await
 }
 
-async fn tls_over(
+/// The same over a stream that is there.
+///
+/// # Errors
+/// A sentence, when there is none.
+pub async fn tls_over(
     stream: TcpStream,
     addr: SocketAddr,
     config: ClientConfig,
