@@ -6,7 +6,11 @@ use std::str::FromStr;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
-/// A moment in UTC, counted in microseconds since 1970; written as RFC 3339 with microseconds.
+/// The last moment that RFC 3339 can write: the end of the year 9999.
+const LAST: u64 = 253_402_300_799_999_999;
+
+/// A moment in UTC, counted in microseconds since 1970; written as RFC 3339 with microseconds. Moments
+/// after the year 9999 are written as its end.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -31,7 +35,7 @@ impl Time {
     }
 
     fn utc(self) -> DateTime<Utc> {
-        i64::try_from(self.0)
+        i64::try_from(self.0.min(LAST))
             .ok()
             .and_then(DateTime::from_timestamp_micros)
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
@@ -50,7 +54,9 @@ impl FromStr for Time {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = || TimeError(text.chars().take(64).collect());
         let moment = DateTime::parse_from_rfc3339(text).map_err(|_| refuse())?;
-        u64::try_from(moment.timestamp_micros()).map(Self).map_err(|_| refuse())
+        let micros = u64::try_from(moment.timestamp_micros()).ok();
+        // A leap second or an offset leads beyond the last year.
+        micros.filter(|micros| *micros <= LAST).map(Self).ok_or_else(refuse)
     }
 }
 
@@ -68,7 +74,7 @@ impl From<Time> for String {
     }
 }
 
-/// A text that is no moment after 1970 in RFC 3339.
+/// A text that is no moment from 1970 to 9999 in RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time: expected RFC 3339, such as \"2026-11-22T10:00:00Z\"")]
 pub struct TimeError(String);
@@ -84,6 +90,16 @@ mod tests {
         fn a_time_reads_back_as_written(micros in 0u64..4_102_444_800_000_000) {
             let time = Time::from_micros(micros);
             prop_assert_eq!(time.to_string().parse::<Time>().unwrap(), time);
+        }
+    }
+
+    #[test]
+    fn the_last_moment_is_the_last_that_can_be_written() {
+        let last = Time::from_micros(u64::MAX).to_string();
+        assert_eq!(last, "9999-12-31T23:59:59.999999Z");
+        assert!(last.parse::<Time>().is_ok());
+        for beyond in ["9999-12-31T23:59:60Z", "9999-12-31T23:59:59-01:00"] {
+            assert!(beyond.parse::<Time>().is_err(), "{beyond}");
         }
     }
 
