@@ -20,6 +20,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -174,15 +175,15 @@ impl Entry {
     pub fn decode(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
         let letter = words.next()?;
-        let mode = u32::from_str_radix(words.next()?, 8).ok()?;
-        let uid = words.next()?.parse().ok()?;
-        let gid = words.next()?.parse().ok()?;
+        let mode = u32::from_str_radix(spelt(words.next()?)?, 8).ok()?;
+        let uid = number(words.next()?)?;
+        let gid = number(words.next()?)?;
         let mtime = parse_stamp(words.next()?)?;
         let ctime = match words.next()? {
             "-" => None,
             stamp => Some(parse_stamp(stamp)?),
         };
-        let inode = words.next()?.parse().ok()?;
+        let inode = number(words.next()?)?;
         let xattrs = parse_xattrs(words.next()?)?;
         let path = escape::decode(words.next()?).filter(|path| is_inside(path))?;
         let node = Node::parse(letter, &mut words)?;
@@ -213,9 +214,10 @@ impl Node {
             "d" => Self::Dir,
             "p" => Self::Fifo,
             "f" => Self::File {
-                size: words.next()?.parse().ok()?,
+                size: number(words.next()?)?,
                 blob: match words.next()? {
                     "-" => None,
+                    hash if hash.contains(|c: char| c.is_ascii_uppercase()) => return None,
                     hash => Some(blake3::Hash::from_hex(hash).ok()?),
                 },
                 torn: match words.next()? {
@@ -228,8 +230,8 @@ impl Node {
                 Self::HardLink { to: escape::decode(words.next()?).filter(|path| is_inside(path))? }
             }
             "l" => Self::Symlink { target: escape::decode(words.next()?)? },
-            "c" => Self::CharDevice { device: words.next()?.parse().ok()? },
-            "b" => Self::BlockDevice { device: words.next()?.parse().ok()? },
+            "c" => Self::CharDevice { device: number(words.next()?)? },
+            "b" => Self::BlockDevice { device: number(words.next()?)? },
             _ => return None,
         })
     }
@@ -327,8 +329,19 @@ fn parse_xattrs(word: &str) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
 
 fn parse_stamp(word: &str) -> Option<Stamp> {
     let (seconds, nanos) = word.split_once('.')?;
-    let nanos = nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    Some(Stamp { seconds: seconds.parse().ok()?, nanos })
+    let nanos = number(nanos).filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Stamp { seconds: number(seconds)?, nanos })
+}
+
+fn number<T: FromStr>(word: &str) -> Option<T> {
+    spelt(word)?.parse().ok()
+}
+
+/// The word, if it is how its number is printed: without a plus and without needless zeros.
+fn spelt(word: &str) -> Option<&str> {
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    let is_zero = word == "0";
+    (is_zero || digits.starts_with(|c| matches!(c, '1'..='9'))).then_some(word)
 }
 
 /// Whether joining `path` to a directory stays below it.
