@@ -5,21 +5,21 @@
 //! `src/bin/sysadmctl.rs` calls it.
 
 mod backoff;
-mod client;
+pub(crate) mod client;
 mod connect;
-mod events;
+pub(crate) mod events;
 mod exit;
 #[cfg(test)]
 mod fake;
-mod output;
-mod plugin;
+pub(crate) mod output;
+pub(crate) mod plugin;
 mod plugins;
 mod snapshots;
 mod status;
-mod target;
+pub(crate) mod target;
 mod tokens;
-mod trust;
-mod when;
+pub(crate) mod trust;
+pub(crate) mod when;
 
 use std::io::Read as _;
 use std::process::ExitCode;

@@ -5,6 +5,7 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
+//! | 9 | [`fuzzing`] | the door by which `tests/fuzz` gets at what reads the outside |
 //! | 8 | [`daemon`] | assembles the floors, waits, tears down |
 //! | 7 | [`listen`] | sockets, TLS, HTTP upgrade, routes |
 //! | 6 | [`wire`] | protocols: translate, nothing else |
@@ -40,3 +41,6 @@ pub mod listen;
 pub mod daemon;
 
 pub mod cli;
+
+#[doc(hidden)]
+pub mod fuzzing;

@@ -4,13 +4,13 @@
 //! `wire` reads it and `dispatch` answers it. `daemon` opens the listeners.
 
 mod admission;
-mod conversation;
+pub(crate) mod conversation;
 mod echo;
-mod http;
+pub(crate) mod http;
 mod outbox;
 mod refused;
-mod rest;
-mod socket;
+pub(crate) mod rest;
+pub(crate) mod socket;
 mod stream;
 mod timers;
 pub mod tls;

@@ -19,7 +19,7 @@ mod lane;
 mod migrate;
 mod open;
 mod retention;
-mod rows;
+pub(crate) mod rows;
 mod sessions;
 mod tokens;
 mod writer;

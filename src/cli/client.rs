@@ -223,7 +223,7 @@ impl Drop for Client {
 }
 
 /// A message, sorted.
-enum Read {
+pub(crate) enum Read {
     Answer { id: String, result: Result<Box<RawValue>, Fault> },
     Pushed(Pushed),
     Other,
@@ -240,7 +240,7 @@ struct Envelope {
     args: Box<RawValue>,
 }
 
-fn read_message(text: &str) -> Read {
+pub(crate) fn read_message(text: &str) -> Read {
     let Ok(Envelope { namespace, name, id, args }) = serde_json::from_str(text) else {
         return Read::Other;
     };
@@ -278,7 +278,7 @@ fn read_fault(args: &RawValue) -> Fault {
 }
 
 /// The wait that a closing daemon asks for, from a reason such as `retry_after_ms=1500`.
-fn retry_after(reason: &str) -> Option<Duration> {
+pub fn retry_after(reason: &str) -> Option<Duration> {
     let rest = reason.split_once("retry_after_ms")?.1;
     let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());

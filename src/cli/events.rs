@@ -1,8 +1,8 @@
 //! `sysadmctl events`: follow them, look back at them, fire one.
 
-mod cursor_file;
+pub(crate) mod cursor_file;
 mod list;
-mod show;
+pub(crate) mod show;
 mod tail;
 
 use clap::{Args, Subcommand};

@@ -117,7 +117,7 @@ pub(crate) fn table(
     print(&layout(style, objects, columns))
 }
 
-fn layout(style: Style, objects: &[Value], columns: &[Column]) -> String {
+pub(crate) fn layout(style: Style, objects: &[Value], columns: &[Column]) -> String {
     let heading: Vec<String> = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
     let row = |object| columns.iter().map(|(_, show)| clean(&show(object))).collect();
     let rows: Vec<Vec<String>> = objects.iter().map(row).collect();
@@ -139,7 +139,7 @@ fn layout(style: Style, objects: &[Value], columns: &[Column]) -> String {
 }
 
 /// A member as a table shows it: texts as they are, `-` for what is not there.
-pub(crate) fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
@@ -152,7 +152,7 @@ pub(crate) fn text(value: &Value) -> String {
 }
 
 /// `2026-11-22T10:00:00.123456Z` for people: milliseconds, and a space instead of the T.
-pub(crate) fn moment(time: &str) -> String {
+pub fn moment(time: &str) -> String {
     let time = clean(time);
     match time.split_once('T').and_then(|(day, clock)| Some((day, clock.get(..12)?))) {
         Some((day, clock)) if time.ends_with('Z') => format!("{day} {clock}Z"),
@@ -161,7 +161,7 @@ pub(crate) fn moment(time: &str) -> String {
 }
 
 /// A number of bytes for people, such as `1.5 GiB`.
-pub(crate) fn bytes(value: &Value) -> String {
+pub fn bytes(value: &Value) -> String {
     let Some(bytes) = value.as_u64() else { return "-".to_owned() };
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut step = 0;
@@ -177,7 +177,7 @@ pub(crate) fn bytes(value: &Value) -> String {
 }
 
 /// A foreign text on one line, with whatever could steer a terminal made visible.
-pub(crate) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for c in text.chars() {
         if steers(c) {
@@ -195,7 +195,7 @@ fn steers(c: char) -> bool {
 }
 
 /// JSON text on one line: line breaks in JSON text can only stand between its tokens.
-pub(crate) fn one_line(json: &str) -> String {
+pub fn one_line(json: &str) -> String {
     escape_controls(&json.replace(['\n', '\r'], " "))
 }
 

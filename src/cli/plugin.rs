@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 mod check;
-mod child;
+pub(crate) mod child;
 mod new;
 mod run;
 mod target;

@@ -137,7 +137,7 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn parse_url(url: &str, pinned: Option<Fingerprint>) -> Result<Place, Failure> {
+pub(crate) fn parse_url(url: &str, pinned: Option<Fingerprint>) -> Result<Place, Failure> {
     let refuse = || {
         Failure::usage(format!("{url:?} is no address of a daemon"))
             .with_hint("expected wss://HOST or wss://HOST:12150")

@@ -188,16 +188,20 @@ fn known(path: &Path, authority: &str) -> Result<Option<Fingerprint>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::file("read", path, &error)),
     };
+    known_in(&text, authority).map_err(|expected| {
+        let sentence = format!("{} on the line of {authority}: {expected}", path.display());
+        Failure::new(Exit::Certificate, sentence)
+    })
+}
+
+/// What a text has for the host; a line that cannot be read must not count as "never met".
+pub(crate) fn known_in(text: &str, authority: &str) -> Result<Option<Fingerprint>, String> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     let found = lines.find_map(|line| {
         let (host, fingerprint) = line.split_once(char::is_whitespace)?;
         (host == authority).then_some(fingerprint)
     });
-    // A line that cannot be read must not count as "never met".
-    found.map(str::parse).transpose().map_err(|expected| {
-        let sentence = format!("{} on the line of {authority}: {expected}", path.display());
-        Failure::new(Exit::Certificate, sentence)
-    })
+    found.map(str::parse).transpose()
 }
 
 fn append(path: &Path, line: &str) -> io::Result<()> {

@@ -45,7 +45,7 @@ impl FromStr for When {
 }
 
 /// Reads a length of time: numbers with a unit (`s`, `m`, `h`, `d`, `w`), one after the other.
-pub(crate) fn length(text: &str) -> Result<Duration, String> {
+pub fn length(text: &str) -> Result<Duration, String> {
     let expected =
         || "expected a length of time such as 90s, 15m, 1h30m, 7d or 2w, at most 100 years".into();
     seconds(text)

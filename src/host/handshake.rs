@@ -18,7 +18,7 @@ pub(crate) fn common_versions(manifest: &Manifest) -> Vec<u32> {
 }
 
 /// The request that opens the link.
-pub(crate) fn question(spec: &PluginSpec, context: &Context) -> Option<Frame> {
+pub(super) fn question(spec: &PluginSpec, context: &Context) -> Option<Frame> {
     let manifest = &spec.manifest;
     let initialize = Initialize {
         protocol: PROTOCOL.to_owned(),
@@ -38,7 +38,7 @@ pub(crate) fn question(spec: &PluginSpec, context: &Context) -> Option<Frame> {
 }
 
 /// Judges the answer; the sentence says why the plugin cannot be used.
-pub(crate) fn judge(frame: &Frame, manifest: &Manifest) -> Result<(), String> {
+pub fn judge(frame: &Frame, manifest: &Manifest) -> Result<(), String> {
     if let Some(error) = &frame.error {
         return Err(format!("it refused to start: {}", fault_of(error)));
     }

@@ -29,10 +29,13 @@ pub(crate) fn not_granted(spec: &PluginSpec, granted: &Rights) -> Option<String>
 
 /// What the rule looks at.
 #[derive(Debug, Clone)]
-struct Facts {
-    path: PathBuf,
-    owner: u32,
-    mode: u32,
+pub struct Facts {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// The user it belongs to.
+    pub owner: u32,
+    /// `st_mode`.
+    pub mode: u32,
 }
 
 /// Why root must not trust the file at `path`; `None` when it may. Symbolic links are followed
@@ -54,7 +57,7 @@ fn facts_of(path: &Path, metadata: &fs::Metadata) -> Facts {
 }
 
 /// The rule: `facts` begins with the file, its directory comes second, and so on up.
-fn judge(facts: &[Facts]) -> Option<String> {
+pub fn judge(facts: &[Facts]) -> Option<String> {
     const OTHERS_WRITE: u32 = 0o022;
     const STICKY: u32 = 0o1000;
     facts.iter().enumerate().find_map(|(height, facts)| {

@@ -448,7 +448,7 @@ fn closing(code: CloseCode, reason: &'static str) -> Next {
 }
 
 /// What proves a login.
-fn secret(name: &str, args: &Value) -> Result<String, Fault> {
+pub fn secret(name: &str, args: &Value) -> Result<String, Fault> {
     let member = match name {
         "auth" => "password",
         "auth_token" => "token",

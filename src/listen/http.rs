@@ -149,7 +149,7 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// Whether a browser sends this for a page that is not ours: it may attach Basic credentials by
 /// itself. The original client's `Origin: sysadm-client` is no page.
-fn is_foreign_page(headers: &HeaderMap) -> bool {
+pub fn is_foreign_page(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some((_, origin)) = text(ORIGIN).and_then(|origin| origin.split_once("://")) else {
         return false;
@@ -158,7 +158,7 @@ fn is_foreign_page(headers: &HeaderMap) -> bool {
 }
 
 /// The token in a Basic or Bearer header.
-fn secret(header: &str) -> Option<String> {
+pub fn secret(header: &str) -> Option<String> {
     let (scheme, value) = header.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
         return Some(value.trim().to_owned());

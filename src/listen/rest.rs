@@ -50,7 +50,7 @@ async fn call(
 }
 
 /// Namespace and name: the first and the last segment of the path, as the original server reads it.
-fn method_of(path: &str) -> Result<(String, String), Fault> {
+pub fn method_of(path: &str) -> Result<(String, String), Fault> {
     let unreadable = || Fault::bad_request(format!("the path {path:?} is not /NAMESPACE/NAME"));
     let mut segments = path.strip_prefix('/').ok_or_else(unreadable)?.split('/');
     let namespace = segments.next().filter(|text| !text.is_empty()).ok_or_else(unreadable)?;
@@ -66,11 +66,15 @@ async fn read_args(request: Request<Incoming>, most: usize) -> Result<Value, Fau
         }
         Fault::bad_request("the request's body ended early")
     })?;
-    let bytes = body.to_bytes();
-    if bytes.iter().all(u8::is_ascii_whitespace) {
+    args_of(&body.to_bytes())
+}
+
+/// The arguments in a body: its member `args`, or else all of it; nothing is no arguments.
+pub fn args_of(body: &[u8]) -> Result<Value, Fault> {
+    if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(json!({}));
     }
-    let mut args: Value = serde_json::from_slice(&bytes)
+    let mut args: Value = serde_json::from_slice(body)
         .map_err(|error| Fault::bad_request(format!("the request's body is no JSON: {error}")))?;
     Ok(match args.get_mut("args") {
         Some(args) => args.take(),

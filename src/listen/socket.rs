@@ -39,16 +39,19 @@ pub(super) async fn open(
     limits: &Limits,
 ) -> (WebSocket, Arc<Outbox>) {
     let outbox = Outbox::new(stream, limits.queue_bytes);
-    let config = WebSocketConfig::default()
+    let (half, config) = (outbox.half(), Some(config(limits)));
+    let websocket = WebSocketStream::from_partially_read(half, read, Role::Server, config).await;
+    (websocket, outbox)
+}
+
+/// What tungstenite is told about the bounds.
+pub fn config(limits: &Limits) -> WebSocketConfig {
+    WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(CONTROL_BYTES)
         .max_message_size(Some(limits.message_bytes))
-        .max_frame_size(Some(limits.message_bytes));
-    let half = outbox.half();
-    let websocket =
-        WebSocketStream::from_partially_read(half, read, Role::Server, Some(config)).await;
-    (websocket, outbox)
+        .max_frame_size(Some(limits.message_bytes))
 }
 
 /// The close that a websocket error calls for; `None` when there is nobody left to tell.

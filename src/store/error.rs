@@ -93,7 +93,7 @@ pub enum StoreError {
 
 /// What went wrong inside a piece of work, before it is known in which file.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// SQLite refused; the second part says whether the file system had no room.
     Sql(rusqlite::Error, bool),
     /// A row holds what the daemon never writes.

@@ -82,7 +82,7 @@ pub(super) fn kind_of<'r>(row: &'r Row<'_>) -> Result<(Priority, &'r str), Failu
 }
 
 /// Reads a row with [`COLUMNS`]; anything the daemon would not have written is refused.
-pub(super) fn decode(row: &Row<'_>) -> Result<Event, Failure> {
+pub(crate) fn decode(row: &Row<'_>) -> Result<Event, Failure> {
     let seq = seq_of(row)?;
     let (priority, class) = kind_of(row)?;
     let time: i64 = row.get(1)?;

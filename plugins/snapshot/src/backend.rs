@@ -15,7 +15,7 @@
 mod durable;
 mod error;
 mod lock;
-mod mounts;
+pub(crate) mod mounts;
 mod space;
 mod types;
 

@@ -6,6 +6,8 @@
 //! speaks the public protocol and has nothing a stranger's plugin could not have.
 
 pub mod backend;
+#[doc(hidden)]
+pub mod fuzzing;
 mod plugin;
 
 use std::process::ExitCode;

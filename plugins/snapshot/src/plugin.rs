@@ -4,7 +4,7 @@
 //! several threads at once.
 
 mod classic;
-mod config;
+pub(crate) mod config;
 mod engine;
 mod events;
 mod faults;

@@ -27,12 +27,11 @@ impl CursorFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Failure::file("read", &self.path, &error)),
         };
-        let cursor = text.trim();
-        if cursor.parse::<Cursor>().is_err() {
+        let cursor = cursor_in(&text).ok_or_else(|| {
             let sentence = format!("{} holds no cursor", self.path.display());
             let hint = "if it is the right file, delete it; the next run begins at --from";
-            return Err(Failure::new(Exit::File, sentence).with_hint(hint));
-        }
+            Failure::new(Exit::File, sentence).with_hint(hint)
+        })?;
         Ok(Some(cursor.to_owned()))
     }
 
@@ -41,6 +40,12 @@ impl CursorFile {
     pub(super) fn store(&self, cursor: &str) -> Result<(), Failure> {
         replace(&self.path, cursor).map_err(|error| Failure::file("write", &self.path, &error))
     }
+}
+
+/// The one cursor that is all there is in the text.
+pub fn cursor_in(text: &str) -> Option<&str> {
+    let cursor = text.trim();
+    cursor.parse::<Cursor>().is_ok().then_some(cursor)
 }
 
 fn replace(path: &Path, cursor: &str) -> io::Result<()> {

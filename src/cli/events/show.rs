@@ -37,7 +37,7 @@ struct ShownGap {
 }
 
 /// One line with its line break: time, priority, class, message, subject; or the event as JSON.
-pub(super) fn event(style: Style, event: &RawValue) -> String {
+pub(crate) fn event(style: Style, event: &RawValue) -> String {
     if style.json {
         return format!("{}\n", output::one_line(event.get()));
     }
@@ -60,7 +60,7 @@ pub(super) fn event(style: Style, event: &RawValue) -> String {
 }
 
 /// One line with its line break that nobody overlooks.
-pub(super) fn gap(style: Style, gap: &RawValue) -> String {
+pub(crate) fn gap(style: Style, gap: &RawValue) -> String {
     if style.json {
         return format!("{{\"gap\":{}}}\n", output::one_line(gap.get()));
     }

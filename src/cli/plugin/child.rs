@@ -137,7 +137,7 @@ fn listen(output: impl Read, most: usize, mut hear: impl FnMut(Heard) -> bool) {
 }
 
 /// The next line that is not empty.
-fn next(output: &mut impl BufRead, most: usize) -> Heard {
+pub(crate) fn next(output: &mut impl BufRead, most: usize) -> Heard {
     let shown = |line: &[u8]| {
         let text = String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned();
         super::printable(text.trim_end())
@@ -197,7 +197,8 @@ fn group_members(group: u32) -> Vec<String> {
     stats.filter_map(|stat| member(&stat, group)).collect()
 }
 
-fn member(stat: &str, group: u32) -> Option<String> {
+/// A process of this group, from its `stat` line, unless it is gone but for its exit code.
+pub fn member(stat: &str, group: u32) -> Option<String> {
     // The name may hold blanks and brackets; the last bracket ends it.
     let (head, tail) = stat.rsplit_once(')')?;
     let (pid, name) = head.split_once(" (")?;

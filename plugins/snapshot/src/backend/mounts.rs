@@ -8,13 +8,13 @@ use super::error::{Error, Result};
 
 /// One line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mount {
+pub struct Mount {
     /// Directory of the file system that is mounted (`/` for all of it, `/@home` for a subvolume).
-    pub(super) root: PathBuf,
+    pub root: PathBuf,
     /// Where it is mounted.
-    pub(super) point: PathBuf,
+    pub point: PathBuf,
     /// Type, such as `btrfs`.
-    pub(super) kind: String,
+    pub kind: String,
 }
 
 /// Reads the mount table. `thread-self` and not `self`, because a thread may live in its own mount
@@ -27,7 +27,7 @@ pub(super) fn read() -> Result<Vec<Mount>> {
 
 /// Fields 4 and 5 are root and mount point with octal escapes; the type follows a lone `-` after a
 /// variable number of optional fields (proc(5)). The last mount on a point is the visible one.
-fn parse(table: &[u8]) -> Vec<Mount> {
+pub fn parse(table: &[u8]) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
     for line in table.split(|b| *b == b'\n') {
         let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();

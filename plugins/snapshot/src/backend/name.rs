@@ -44,7 +44,7 @@ pub fn check_comment(comment: &str) -> Result<()> {
 }
 
 /// Checks everything a caller chose about a new snapshot and returns the name it will have.
-pub(super) fn settle(new: &super::NewSnapshot) -> Result<String> {
+pub fn settle(new: &super::NewSnapshot) -> Result<String> {
     check_label(&new.label)?;
     if let Some(comment) = &new.comment {
         check_comment(comment)?;

@@ -7,9 +7,9 @@
 
 mod capture;
 mod copy;
-mod escape;
+pub(crate) mod escape;
 pub mod manifest;
-mod registry;
+pub(crate) mod registry;
 mod store;
 mod sweep;
 mod walk;

@@ -6,7 +6,7 @@
 //! made the snapshot).
 
 mod command;
-mod parse;
+pub(crate) mod parse;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -93,19 +93,7 @@ impl Backend for Zfs {
         let all = datasets()?;
         let dataset = all.iter().find(|dataset| dataset.id == *id).ok_or_else(|| gone(id))?;
         let full = format!("{}@{name}", dataset.name);
-        let mut args = vec!["snapshot".to_owned()];
-        if new.recursive {
-            args.push("-r".to_owned());
-        }
-        let mut property = |name: &str, value: &str| {
-            args.extend(["-o".to_owned(), format!("{name}={value}")]);
-        };
-        property(MARK, "manual");
-        property(LABEL, &new.label);
-        if let Some(comment) = &new.comment {
-            property(COMMENT, &URL_SAFE_NO_PAD.encode(comment));
-        }
-        args.push(full.clone());
+        let args = take(&full, new);
         let answer = tool("zfs")?.run(&args.iter().map(String::as_str).collect::<Vec<_>>())?;
         expect(answer, &format!("take the snapshot {full}"))?;
         let below = format!("{}/", dataset.name);
@@ -145,6 +133,24 @@ impl Backend for Zfs {
     }
 }
 
+/// The arguments that take a snapshot of this full name.
+pub fn take(full: &str, new: &NewSnapshot) -> Vec<String> {
+    let mut args = vec!["snapshot".to_owned()];
+    if new.recursive {
+        args.push("-r".to_owned());
+    }
+    let mut property = |name: &str, value: &str| {
+        args.extend(["-o".to_owned(), format!("{name}={value}")]);
+    };
+    property(MARK, "manual");
+    property(LABEL, &new.label);
+    if let Some(comment) = &new.comment {
+        property(COMMENT, &URL_SAFE_NO_PAD.encode(comment));
+    }
+    args.push(full.to_owned());
+    args
+}
+
 /// Fills in what the tools say about themselves, without touching any data.
 fn probe(found: &mut Capabilities) -> Result<()> {
     let zfs = tool("zfs")?;
@@ -181,7 +187,8 @@ fn datasets() -> Result<Vec<Dataset>> {
     Ok(found)
 }
 
-fn dataset(
+/// What the properties of a dataset say; `None` when its pool or its GUID is not among them.
+pub fn dataset(
     name: String,
     properties: &BTreeMap<String, Property>,
     pools: &BTreeMap<&str, &str>,
@@ -223,7 +230,8 @@ fn snapshots(dataset: &Dataset) -> Result<Vec<Snapshot>> {
     Ok(found)
 }
 
-fn snapshot(
+/// What the properties of a snapshot say; `None` when one that every snapshot has is missing.
+pub fn snapshot(
     dataset: &Dataset,
     name: &str,
     properties: &BTreeMap<String, Property>,

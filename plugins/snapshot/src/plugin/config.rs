@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// What can be configured. All of it may be absent.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Config {
+pub(crate) struct Config {
     /// Where snapshots of directories are kept; absent: in the plugin's state directory. On the same
     /// file system as the data, btrfs and xfs store unchanged files without a copy.
     pub(super) store: Option<PathBuf>,
@@ -17,7 +17,7 @@ pub(super) struct Config {
 }
 
 /// Reads the section; `null` means the defaults.
-pub(super) fn read(section: &Value) -> Result<Config, Fault> {
+pub(crate) fn read(section: &Value) -> Result<Config, Fault> {
     if section.is_null() {
         return Ok(Config::default());
     }

@@ -23,14 +23,14 @@ pub(super) fn push(out: &mut String, bytes: &[u8]) {
 }
 
 /// The one-word form of `bytes`.
-pub(super) fn word(bytes: &[u8]) -> String {
+pub fn word(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     push(&mut out, bytes);
     out
 }
 
-/// The bytes of a word, or `None` when [`push`] could not have written it.
-pub(super) fn decode(word: &str) -> Option<Vec<u8>> {
+/// The bytes of a word, or `None` when [`word`] could not have written it.
+pub fn decode(word: &str) -> Option<Vec<u8>> {
     if word == "\\." {
         return Some(Vec::new());
     }

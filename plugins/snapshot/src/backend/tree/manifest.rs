@@ -239,8 +239,8 @@ impl Node {
 
 /// Reads a manifest line by line; memory does not grow with its length.
 #[derive(Debug)]
-pub struct Reader {
-    lines: BufReader<File>,
+pub struct Reader<R = File> {
+    lines: BufReader<R>,
     header: Header,
     left: u64,
 }
@@ -248,7 +248,14 @@ pub struct Reader {
 impl Reader {
     /// Opens a manifest and reads its header. The rest is not looked at yet.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut lines = BufReader::new(File::open(path)?);
+        Self::over(File::open(path)?)
+    }
+}
+
+impl<R: Read> Reader<R> {
+    /// The same from anywhere.
+    pub fn over(source: R) -> io::Result<Self> {
+        let mut lines = BufReader::new(source);
         if read_line(&mut lines)?.as_deref() != Some(MAGIC) {
             return Err(damaged("is not a manifest of this version"));
         }
@@ -290,7 +297,7 @@ pub(super) fn hash_file(path: &Path) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-fn read_line(lines: &mut BufReader<File>) -> io::Result<Option<String>> {
+fn read_line(lines: &mut BufReader<impl Read>) -> io::Result<Option<String>> {
     let mut line = String::new();
     lines.by_ref().take(MAX_LINE).read_line(&mut line)?;
     // A line without its newline was cut.

@@ -116,7 +116,12 @@ fn check(store: &Store, asked: &Path, allow: &[PathBuf]) -> Result<PathBuf> {
 
 fn read(file: &Path) -> io::Result<PathBuf> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the record is damaged");
-    let written: Written = serde_json::from_slice(&fs::read(file)?)?;
-    let path = escape::decode(&written.path).ok_or_else(damaged)?;
-    Ok(PathBuf::from(OsString::from_vec(path)))
+    path_in(&fs::read(file)?).ok_or_else(damaged)
+}
+
+/// The directory that a record names.
+pub fn path_in(record: &[u8]) -> Option<PathBuf> {
+    let written: Written = serde_json::from_slice(record).ok()?;
+    let path = escape::decode(&written.path)?;
+    Some(PathBuf::from(OsString::from_vec(path)))
 }

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use super::super::error::{Error, Result};
 
 /// A property's value and where it comes from (`local`, `received`, `inherited from …`, `-`).
-pub(super) type Property = (String, String);
+pub type Property = (String, String);
 
 /// The lines of an answer, each of exactly `N` columns.
-pub(super) fn rows<const N: usize>(output: &str) -> Result<Vec<[&str; N]>> {
+pub fn rows<const N: usize>(output: &str) -> Result<Vec<[&str; N]>> {
     let row = |line| -> Option<[&str; N]> {
         let columns: Vec<&str> = str::split(line, '\t').collect();
         columns.try_into().ok()
@@ -22,7 +22,7 @@ pub(super) fn rows<const N: usize>(output: &str) -> Result<Vec<[&str; N]>> {
 }
 
 /// The answer of `zfs get -Hp -o name,property,value,source`, by name and property.
-pub(super) fn properties(output: &str) -> Result<BTreeMap<String, BTreeMap<String, Property>>> {
+pub fn properties(output: &str) -> Result<BTreeMap<String, BTreeMap<String, Property>>> {
     let mut all: BTreeMap<String, BTreeMap<String, Property>> = BTreeMap::new();
     for [name, property, value, source] in rows(output)? {
         all.entry(name.to_owned())
@@ -39,7 +39,7 @@ pub(super) fn properties(output: &str) -> Result<BTreeMap<String, BTreeMap<Strin
     clippy::cast_precision_loss,
     reason = "a rounded figure with three digits is what the tool gave"
 )]
-pub(super) fn bytes(figure: &str) -> u64 {
+pub fn bytes(figure: &str) -> u64 {
     let digits = figure.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = figure.get(digits.len()..).and_then(|suffix| suffix.chars().next());
     let shift = unit.and_then(|unit| "BKMGTPEZ".find(unit)).unwrap_or(0);
@@ -51,7 +51,7 @@ pub(super) fn bytes(figure: &str) -> u64 {
 }
 
 /// The option letters of the usage line of `command`, such as `send:R` from `send [-RDp] …`.
-pub(super) fn options(command: &str, usage: &str) -> Vec<String> {
+pub fn options(command: &str, usage: &str) -> Vec<String> {
     let mut letters: Vec<char> = Vec::new();
     for line in usage.lines().map(str::trim) {
         let Some(rest) = line.strip_prefix(command).filter(|rest| rest.starts_with(' ')) else {
@@ -72,7 +72,7 @@ pub(super) fn options(command: &str, usage: &str) -> Vec<String> {
 
 /// A tool's complaint as an error. `what` fits "Could not …". Only the first line is shown to the
 /// asker: the rest of a usage error is seventy lines of help.
-pub(super) fn complaint(what: &str, text: &str) -> Error {
+pub fn complaint(what: &str, text: &str) -> Error {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
     let lower = text.to_lowercase();
     let said = |words: &str| lower.contains(words);

@@ -1,0 +1,119 @@
+//! Floor 9: the door by which `tests/fuzz` gets at what reads the outside: clients, plugins, tools,
+//! files, rows.
+//!
+//! It knows names, and what shape they can be called in. Nothing in the daemon uses it.
+
+use std::io::BufRead;
+
+use bytes::BufMut as _;
+use protocol::{Event, Fault, Json};
+use rusqlite::Row;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::cli::client::Read;
+use crate::cli::events::show;
+use crate::cli::output::{self, Style};
+use crate::cli::plugin::child::{self, Heard};
+use crate::cli::{target, trust};
+use crate::host::lines::{Line, Lines};
+
+pub use crate::cli::client::retry_after;
+pub use crate::cli::events::cursor_file::cursor_in;
+pub use crate::cli::output::{bytes as bytes_for_people, clean, moment, one_line, text};
+pub use crate::cli::plugin::child::member;
+pub use crate::cli::when::length;
+pub use crate::host::handshake::judge as judge_hello;
+pub use crate::host::permission::{Facts, judge as judge_permission};
+pub use crate::listen::conversation::secret as login_secret;
+pub use crate::listen::http::{is_foreign_page, secret as header_secret};
+pub use crate::listen::rest::{args_of, method_of};
+pub use crate::listen::socket::config as websocket_config;
+
+const PLAIN: Style = Style { json: false, colour: false };
+
+/// The event in a row.
+pub fn event_in(row: &Row<'_>) -> Option<Event> {
+    crate::store::rows::decode(row).ok()
+}
+
+/// A message as `sysadmctl` sorts it.
+#[derive(Debug)]
+pub enum Sorted {
+    /// To the call with this id.
+    Answer(String, Result<Box<RawValue>, Fault>),
+    /// As a line for people and as one for programs, where it has one.
+    Pushed(Option<[String; 2]>),
+    /// Neither.
+    Other,
+}
+
+/// Sorts a message.
+pub fn sorted(message: &str) -> Sorted {
+    match crate::cli::client::read_message(message) {
+        Read::Answer { id, result } => Sorted::Answer(id, result),
+        Read::Pushed(pushed) => Sorted::Pushed(shown(&pushed)),
+        Read::Other => Sorted::Other,
+    }
+}
+
+fn shown(pushed: &crate::cli::client::Pushed) -> Option<[String; 2]> {
+    use crate::cli::client::Pushed;
+    let styles = [PLAIN, Style { json: true, ..PLAIN }];
+    match pushed {
+        Pushed::Event(event) => Some(styles.map(|style| show::event(style, event))),
+        Pushed::Gap(gap) => Some(styles.map(|style| show::gap(style, gap))),
+        Pushed::Heartbeat(_) => None,
+    }
+}
+
+/// A table of one column with the member `a` of each object.
+pub fn table(objects: &[Value]) -> String {
+    output::layout(PLAIN, objects, &[("A", |object| text(&object["a"]))])
+}
+
+/// What a URL says, normalized; `None` when it is refused. A certificate is pinned, so that no file
+/// is looked for.
+pub fn url(text: &str) -> Option<String> {
+    let pinned = "00".repeat(32).parse().ok();
+    target::parse_url(text, pinned).ok().map(|place| place.to_string())
+}
+
+/// The fingerprint a file has for a host, as it prints.
+///
+/// # Errors
+/// When the line of the host cannot be read.
+pub fn known_in(text: &str, authority: &str) -> Result<Option<String>, String> {
+    trust::known_in(text, authority).map(|found| found.map(|it| it.to_string()))
+}
+
+/// The lines of a plugin's output that comes in pieces of these sizes, over and over; `Err` for the
+/// beginning of one that is longer than `most`.
+pub fn lines(output: &[u8], sizes: &[usize], most: usize) -> Vec<Result<Vec<u8>, Vec<u8>>> {
+    let (mut lines, mut rest, mut found) = (Lines::new(most), output, Vec::new());
+    let mut sizes = sizes.iter().copied().cycle();
+    while !rest.is_empty() {
+        let mut space = lines.space();
+        let size = sizes.next().unwrap_or(1).clamp(1, rest.len()).min(space.remaining_mut());
+        let (piece, left) = rest.split_at(size);
+        space.put_slice(piece);
+        rest = left;
+        found.extend(std::iter::from_fn(|| lines.next()));
+    }
+    found.extend(lines.rest());
+    let told = |line| match line {
+        Line::Whole(line) => Ok(line.to_vec()),
+        Line::TooLong(beginning) => Err(beginning.to_vec()),
+    };
+    found.into_iter().map(told).collect()
+}
+
+/// What a plugin says next, as `sysadmctl plugin` hears it: a message, something that is none, or
+/// `None` at the end.
+pub fn heard(output: &mut impl BufRead, most: usize) -> Option<Result<Json, String>> {
+    match child::next(output, most) {
+        Heard::Message(frame) => Some(Ok(Json::of(&frame).unwrap_or_default())),
+        Heard::Garbage(why) => Some(Err(why)),
+        Heard::End => None,
+    }
+}

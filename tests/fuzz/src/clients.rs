@@ -1,0 +1,195 @@
+//! What clients send, before and after their login.
+
+use std::io::{self, Cursor, Read, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use protocol::{Json, Time};
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+use sysadmd::access::challenge::{Challenge, PublicKey};
+use sysadmd::config::Limits;
+use sysadmd::fuzzing::{
+    args_of, header_secret, is_foreign_page, login_secret, method_of, websocket_config,
+};
+use sysadmd::wire::sysadm::{self, Wanted};
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket};
+
+use crate::{line_and_rest, utf8};
+
+/// A request: its envelope, its arguments, and the answer that repeats its parts.
+pub fn envelope(data: &[u8]) {
+    let Some(text) = utf8(data) else { return };
+    let said = match sysadm::decode(text) {
+        Ok(said) => said,
+        Err(garbled) => {
+            let message = message_of(&sysadm::refusal(&garbled.id, &garbled.fault));
+            assert_eq!(message["id"], garbled.id);
+            assert_eq!(message["args"]["code"], "400");
+            return;
+        }
+    };
+    assert!(serde_json::from_str::<IgnoredAny>(said.args).is_ok());
+    if let Ok(Value::Object(members)) = serde_json::from_str(text) {
+        assert_eq!(members["namespace"].as_str(), Some(&*said.namespace));
+        assert_eq!(members["name"].as_str(), Some(&*said.name));
+        let id = members.get("id").and_then(Value::as_str).unwrap_or_default();
+        assert_eq!(id, said.id);
+    }
+    let Ok(args) = said.read_args() else { return };
+    let message = message_of(&sysadm::answer(&said, &Json::from(args.clone())));
+    assert_eq!(message["namespace"], *said.namespace);
+    assert_eq!(message["id"], *said.id);
+    // A number with more digits than a float has reads as another one each time.
+    if !text.contains(['.', 'e', 'E']) {
+        assert_eq!(message["args"], args);
+    }
+}
+
+/// The JSON of the one frame there is.
+fn message_of(frame: &[u8]) -> Value {
+    let mut cursor = Cursor::new(frame);
+    let (header, length) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+    assert!(header.is_final && header.mask.is_none());
+    let payload = &frame[usize::try_from(cursor.position()).unwrap()..];
+    assert_eq!(payload.len() as u64, length);
+    serde_json::from_slice(payload).unwrap()
+}
+
+/// The arguments of `events/subscribe`.
+pub fn subscribe(data: &[u8]) {
+    let Ok(args) = serde_json::from_slice::<Value>(data) else { return };
+    match sysadm::subscription(&args) {
+        Err(fault) => assert_eq!(fault.kind.status(), 400),
+        Ok(Wanted::Classic(classes)) => {
+            let mut names: Vec<&str> = classes.iter().map(|class| class.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), classes.len(), "a class is there twice");
+        }
+        Ok(Wanted::OptedIn(wanted)) => {
+            assert!((1..=64).contains(&wanted.sub.chars().count()));
+            assert!((1..=300).contains(&wanted.heartbeat_s));
+        }
+    }
+}
+
+/// What proves a login: a line with the method's name, then the arguments.
+pub fn login(data: &[u8]) {
+    let (name, args) = line_and_rest(data);
+    let (Some(name), Ok(args)) = (utf8(name), serde_json::from_slice::<Value>(args)) else {
+        return;
+    };
+    if let Err(fault) = login_secret(name, &args) {
+        assert!(!fault.to_string().is_empty());
+    }
+}
+
+/// An `Authorization` header.
+pub fn header(data: &[u8]) {
+    let Some(text) = utf8(data) else { return };
+    if let Some(secret) = header_secret(text) {
+        assert!(secret.len() <= text.len());
+    }
+    let basic = format!("bAsIc {}", STANDARD.encode(format!("user:{text}")));
+    assert_eq!(header_secret(&basic).as_deref(), Some(text));
+}
+
+/// A line with the `Origin` header, then the `Host` header.
+pub fn origin(data: &[u8]) {
+    let (origin, host) = line_and_rest(data);
+    let mut headers = HeaderMap::new();
+    for (name, value) in [(ORIGIN, origin), (HOST, host)] {
+        match HeaderValue::from_bytes(value) {
+            Ok(value) => headers.insert(name, value),
+            Err(_) => return,
+        };
+    }
+    let is_foreign = is_foreign_page(&headers);
+    let own = [[b"https://", host].concat(), [b"http://", host].concat()];
+    if own.iter().any(|own| own == origin) {
+        assert!(!is_foreign || utf8(host).is_none_or(|host| !host.is_ascii()));
+    }
+    if origin.starts_with(b"https://") && utf8(origin).is_some_and(str::is_ascii) {
+        assert_eq!(is_foreign, origin[8..] != *host);
+    }
+}
+
+/// A line with a path, then a body.
+pub fn rest(data: &[u8]) {
+    let (path, body) = line_and_rest(data);
+    if let Some(Ok((namespace, name))) = utf8(path).map(method_of) {
+        assert!(!namespace.is_empty() && !namespace.contains('/'));
+        assert!(!name.is_empty() && !name.contains('/'));
+    }
+    if let Ok(args) = args_of(body) {
+        let again = json!({ "args": args }).to_string();
+        let read = args_of(again.as_bytes());
+        // One level deeper it may be too deep.
+        if !again.contains(['.', 'e', 'E'])
+            && let Ok(read) = read
+        {
+            assert_eq!(read, args);
+        }
+    }
+}
+
+/// A public key as `register_ssl_cert` sends it, and an answer to a challenge.
+pub fn challenge_key(data: &[u8]) {
+    let Some(text) = utf8(data) else { return };
+    let challenge = Challenge::new(Time::from_micros(1)).unwrap();
+    let encoded = STANDARD.encode(text);
+    for text in [text, &encoded] {
+        if let Ok(key) = PublicKey::parse(text) {
+            assert_eq!(PublicKey::parse(&key.encoded()).unwrap(), key);
+            assert!(key.pem().ends_with("-----END PUBLIC KEY-----\n"));
+        }
+    }
+    assert_eq!(challenge.answered_by(text, [].iter(), Time::from_micros(1)), None);
+}
+
+/// Frames as the daemon reads them.
+pub fn websocket(data: &[u8]) {
+    const MOST: usize = 1024;
+    let limits = Limits { message_bytes: MOST, ..Limits::default() };
+    let stream = Stream { read: Cursor::new(data), written: 0 };
+    let config = websocket_config(&limits);
+    let mut websocket = WebSocket::from_raw_socket(stream, Role::Server, Some(config));
+    let mut messages = 0;
+    while let Ok(message) = websocket.read() {
+        messages += 1;
+        match message {
+            Message::Ping(payload) | Message::Pong(payload) => assert!(payload.len() <= 125),
+            message => assert!(message.len() <= MOST),
+        }
+    }
+    // The shortest masked frame has six bytes.
+    assert!(messages * 6 <= data.len());
+    // Besides pongs there is one close, perhaps with a reason of its own.
+    let written = websocket.get_ref().written;
+    assert!(written <= data.len() + 32, "{written} bytes are answered");
+}
+
+struct Stream<'a> {
+    read: Cursor<&'a [u8]>,
+    written: usize,
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read.read(buf)
+    }
+}
+
+impl Write for Stream<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.written += buf.len();
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! One function for each parser that reads from outside: any bytes in, a panic when a promise is
+//! broken.
+//!
+//! `cargo test -p sysadmd-fuzz` replays the corpus and mutates it, anywhere; `tests/fuzz/run` drives
+//! the same functions with libFuzzer.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic is how a target says that a promise is broken"
+)]
+#![allow(clippy::missing_panics_doc, reason = "to panic is what they are for")]
+
+pub mod clients;
+pub mod ctl;
+pub mod files;
+pub mod mutate;
+pub mod plugins;
+pub mod snapshots;
+pub mod words;
+
+/// A fuzz target.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The function's name, and its corpus'.
+    pub name: &'static str,
+    /// Takes any bytes.
+    pub run: fn(&[u8]),
+}
+
+/// Hands every target, as `module::function`, to a macro.
+#[macro_export]
+macro_rules! each_target {
+    ($with:ident) => {
+        $with! {
+            words::class words::cursor words::filter words::time
+            clients::challenge_key clients::envelope clients::header clients::login
+            clients::origin clients::rest clients::subscribe clients::websocket
+            plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
+            files::config files::event_row
+            snapshots::dataset_args snapshots::escape snapshots::mounts snapshots::names
+            snapshots::records snapshots::tree_manifest snapshots::zfs_output
+            ctl::connection ctl::lengths ctl::messages ctl::output ctl::plugin_output
+        }
+    };
+}
+
+macro_rules! table {
+    ($($module:ident::$name:ident)*) => {
+        &[$(Target { name: stringify!($name), run: $module::$name }),*]
+    };
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = each_target!(table);
+
+/// The bytes as text, for parsers whose callers have made sure of UTF-8.
+fn utf8(data: &[u8]) -> Option<&str> {
+    std::str::from_utf8(data).ok()
+}
+
+/// Everything before the first line end, and everything behind it.
+fn line_and_rest(data: &[u8]) -> (&[u8], &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n');
+    end.map_or((data, &[]), |end| (&data[..end], &data[end + 1..]))
+}
