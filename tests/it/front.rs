@@ -1,5 +1,6 @@
 //! The front door: who gets in when many want to, and who has to make room.
 
+mod bombs;
 mod files;
 mod slow;
 

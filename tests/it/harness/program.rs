@@ -101,6 +101,12 @@ impl Program {
         self.status_bytes("VmHWM:")
     }
 
+    /// Lets [`Self::peak_bytes`] begin anew at what it holds now (proc(5), `clear_refs`).
+    pub(crate) fn forget_peak(&self) {
+        let file = format!("/proc/{}/clear_refs", self.pid());
+        std::fs::write(file, "5").expect("the peak is reset");
+    }
+
     fn status_bytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the process lives");

@@ -169,10 +169,13 @@ impl Server {
     }
 }
 
-/// The defaults, but for a log that may grow as large as the fullest work makes it.
+/// The defaults, but for a log that may grow as large as the fullest work makes it, and for one
+/// account at one address that makes all the connections.
 fn daemon(path: &Path, kind: Kind, dir: &Path, ports: &Ports) -> Res<Command> {
     let config = dir.join("sysadmd.toml");
-    fs::write(&config, "[log]\nmax_size_mib = 65536\n")?;
+    let mut settings = "[log]\nmax_size_mib = 65536\n".to_owned();
+    settings.push_str("[limits]\nanonymous_per_source = 256\nper_account = 12000\n");
+    fs::write(&config, settings)?;
     if kind == Kind::OursWithPlugin {
         plugin::install(dir)?;
     }
