@@ -213,6 +213,10 @@ struct Instance {
     phase: Phase,
     /// Why it ends, once that is settled.
     ending: Option<String>,
+    /// What the launcher said last, before it became the plugin or failed to.
+    last_of_launcher: Option<String>,
+    /// The launcher ended and did not become the plugin.
+    could_not_begin: bool,
     /// Lines that were no protocol.
     garbage: u32,
     last_number: u64,
@@ -266,6 +270,8 @@ impl Instance {
             voice: Voice::new(&manifest.id),
             phase: Phase::Starting { until: now + Duration::from_millis(limits.start_ms) },
             ending: None,
+            last_of_launcher: None,
+            could_not_begin: false,
             garbage: 0,
             last_number: handshake::NUMBER,
             mute_until: None,

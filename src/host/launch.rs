@@ -17,7 +17,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -62,6 +62,11 @@ pub(crate) fn arguments(policy: &Policy) -> serde_json::Result<[String; 3]> {
 /// The arguments that end every process of a user.
 pub(crate) fn end_arguments(uid: u32) -> [String; 3] {
     ["launch".to_owned(), END.to_owned(), uid.to_string()]
+}
+
+/// Whether a process that has ended may have been the launcher and not the plugin.
+pub(crate) fn has_failed(status: ExitStatus) -> bool {
+    [EXIT_USAGE, EXIT_OS].into_iter().any(|code| status.code() == Some(i32::from(code)))
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -48,6 +48,8 @@ pub(crate) struct Site {
     pub(crate) plain: bool,
     /// Files that a daemon as a process of its own may open.
     pub(crate) open_files: Option<u64>,
+    /// Whether a [`Program`] runs as some person when this test runs as root.
+    pub(crate) as_person: bool,
 }
 
 impl Site {
@@ -61,6 +63,7 @@ impl Site {
             built_in: false,
             plain: false,
             open_files: None,
+            as_person: false,
         }
     }
 

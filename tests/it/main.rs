@@ -1,7 +1,8 @@
 //! Everything that is seen only from outside a running daemon.
 //!
 //! One binary, a module for each subject. `harness` starts daemons, in this process or as a process
-//! of their own; `http`, `raw` and `player` are what several subjects talk with.
+//! of their own; `http`, `raw` and `player` are what several subjects talk with, `villain` is a plugin
+//! that means harm.
 
 #![allow(
     clippy::expect_used,
@@ -20,6 +21,7 @@ mod crash;
 mod faults;
 mod front;
 mod harness;
+mod hostile;
 mod http;
 mod player;
 mod protocol_page;
@@ -29,3 +31,4 @@ mod slow;
 mod subscribe;
 mod tidy;
 mod tls;
+mod villain;

@@ -15,10 +15,12 @@
 mod classic;
 mod first_minute;
 mod full_disk;
+mod hostile;
 #[path = "../it"]
 #[allow(dead_code, reason = "what these tests do not use of it, the others do")]
 mod it {
     pub(crate) mod harness;
+    pub(crate) mod villain;
 }
 mod passwords;
 mod place;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use protocol::sandbox::Rights;
 use serde_json::{Value, json};
 
 use super::target::{Target, TargetArgs};
@@ -37,12 +38,15 @@ pub(crate) fn run(check: &Check, json: bool) -> Result<ExitCode, Problem> {
         found,
         advice: "correct the member it names; docs/guide/write-a-plugin.md shows a whole manifest",
     };
-    let (id, verdicts, last_words) = match Target::find(&check.target)? {
-        Err(found) => (String::new(), vec![manifest(Some(found))], String::new()),
+    let (id, grant, verdicts, last_words) = match Target::find(&check.target)? {
+        Err(found) => (String::new(), None, vec![manifest(Some(found))], String::new()),
         Ok(target) => {
             let (mut verdicts, last_words) = suite::run(&target)?;
             verdicts.insert(0, manifest(None));
-            (target.manifest.id, verdicts, last_words)
+            let asked = Rights::asked_by(&target.manifest);
+            let id = target.manifest.id;
+            let grant = (!asked.is_nothing()).then(|| asked.grant(&id));
+            (id, grant, verdicts, last_words)
         }
     };
     let passed = verdicts.iter().filter(|verdict| verdict.found.is_none()).count();
@@ -50,10 +54,14 @@ pub(crate) fn run(check: &Check, json: bool) -> Result<ExitCode, Problem> {
     if json {
         let checks: Vec<Value> = verdicts.iter().map(Verdict::json).collect();
         print_json(
-            &json!({ "plugin": id, "passed": all, "checks": checks, "stderr": last_words }),
+            &json!({ "plugin": id, "passed": all, "checks": checks, "grant": grant, "stderr": last_words }),
         )?;
     } else {
         verdicts.iter().try_for_each(|verdict| print(&verdict.line()))?;
+        if let Some(grant) = grant {
+            let grant = printable(&grant);
+            print(&format!("NOTE {:<16} who installs it has to grant it: {grant}", "sandbox"))?;
+        }
         if !all && !last_words.is_empty() {
             print("its standard error ended with:")?;
             last_words.lines().try_for_each(|line| print(&format!("  {}", printable(line))))?;

@@ -9,7 +9,7 @@ use protocol::{Fault, FaultKind, Json};
 use tokio::time::{Instant, timeout};
 
 use super::{End, Instance, News, Order};
-use crate::host::process;
+use crate::host::{launch, process};
 
 /// From SIGTERM to SIGKILL: what systemd's own services rarely need.
 const TERM_GRACE: Duration = Duration::from_secs(2);
@@ -139,6 +139,8 @@ impl Instance {
 
     /// The process has ended, by itself or not.
     pub(super) fn exited(&mut self, status: io::Result<ExitStatus>) {
+        self.could_not_begin = self.ready_since.is_none()
+            && status.as_ref().is_ok_and(|status| launch::has_failed(*status));
         self.settle_on(process::describe(status));
         self.close_stdin();
         self.phase = Phase::Gone { until: Instant::now() + REMAINS_GRACE };
@@ -167,7 +169,9 @@ impl Instance {
             tracing::error!(plugin, "its last events are still not recorded");
         }
         let ran = self.ready_since.map(|since| since.elapsed()).unwrap_or_default();
-        End { reason: self.ending.unwrap_or_else(|| "it ended".to_owned()), ran }
+        let confined = self.last_of_launcher.filter(|_| self.could_not_begin);
+        let reason = confined.or(self.ending).unwrap_or_else(|| "it ended".to_owned());
+        End { reason, ran }
     }
 
     fn terminate(&mut self, now: Instant) {

@@ -15,7 +15,7 @@ use super::{Instance, News};
 use crate::host::confinement::Confinement;
 use crate::host::health::Health;
 use crate::host::lines::Line;
-use crate::host::{handshake, voice};
+use crate::host::{handshake, launch, voice};
 
 /// Lines that are no protocol: the last of so many ends the plugin.
 const GARBAGE_MAX: u32 = 3;
@@ -55,7 +55,13 @@ impl Instance {
     pub(super) fn relay_stderr(&mut self) {
         while let Some(line) = self.muttered.next() {
             let (Line::Whole(line) | Line::TooLong(line)) = line;
-            self.voice.say(Level::INFO, "stderr", &String::from_utf8_lossy(&line));
+            let text = String::from_utf8_lossy(&line);
+            if let Some(said) = text.strip_prefix(launch::PREFIX) {
+                self.last_of_launcher = Some(said.trim_end().to_owned());
+                self.voice.say(Level::WARN, "launch", said);
+            } else {
+                self.voice.say(Level::INFO, "stderr", &text);
+            }
         }
     }
 

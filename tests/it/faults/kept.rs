@@ -34,14 +34,17 @@ async fn who_is_slow_loud_or_confused_is_kept() {
 }
 
 #[tokio::test]
-async fn what_a_plugin_did_not_declare_is_refused_and_counted() {
-    let mut scene = Scene::with(bad(&["undeclared-class"])).await;
-    scene.until("ready").await;
-    until("both events are refused", async || scene.shown().await["events_refused"] == 2).await;
-    let shown = scene.shown().await;
-    assert_eq!((&shown["state"], &shown["events_published"]), (&json!("ready"), &json!(0)));
-    assert!(published(&mut scene).await.is_empty());
-    scene.end().await;
+async fn events_that_cannot_be_are_refused_and_counted() {
+    for behaviour in ["undeclared-class", "too-loud"] {
+        let mut scene = Scene::with(bad(&[behaviour])).await;
+        scene.until("ready").await;
+        until("all three are refused", async || scene.shown().await["events_refused"] == 3).await;
+        let shown = scene.shown().await;
+        let found = (&shown["state"], &shown["events_published"]);
+        assert_eq!(found, (&json!("ready"), &json!(0)), "{behaviour}");
+        assert!(published(&mut scene).await.is_empty());
+        scene.end().await;
+    }
 }
 
 #[tokio::test]

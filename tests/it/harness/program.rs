@@ -4,6 +4,8 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,6 +16,8 @@ use nix::unistd::Pid;
 
 use super::{Door, PATIENCE, Site, binary, until};
 
+/// `nobody`, who may as much as any person.
+pub(crate) const PERSON: u32 = 65_534;
 /// Lines of its log that are kept: enough to see why a test failed.
 const LINES_MAX: usize = 2_000;
 
@@ -41,14 +45,7 @@ impl Program {
     pub(super) async fn start(site: Site) -> Self {
         let config = site.path().join("sysadmd.toml");
         std::fs::write(&config, site.toml()).expect("the configuration is written");
-        let mut command = match site.open_files {
-            None => Command::new(binary()),
-            Some(files) => {
-                let mut command = Command::new("prlimit");
-                command.arg(format!("--nofile={files}")).arg(binary());
-                command
-            }
-        };
+        let mut command = command(&site);
         command.arg("--config").arg(&config).arg("--state-dir").arg(site.path());
         command.args(["--listen", "127.0.0.1:0"]);
         if site.plain {
@@ -164,6 +161,38 @@ impl Program {
         .await;
         status.expect("it has ended")
     }
+}
+
+/// The binary, run by root or by a person, perhaps with few files.
+fn command(site: &Site) -> Command {
+    if let Some(files) = site.open_files {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}")).arg(binary());
+        return command;
+    }
+    if !(site.as_person && nix::unistd::geteuid().is_root()) {
+        return Command::new(binary());
+    }
+    let mut program = binary();
+    if !kit::plugins::is_open_to_others(&program) {
+        let copy = site.path().join("sysadmd");
+        std::fs::copy(&program, &copy).expect("the binary is copied");
+        program = copy;
+    }
+    give(site.path(), PERSON);
+    let mut command = Command::new(program);
+    command.uid(PERSON).gid(PERSON);
+    command
+}
+
+/// Gives a directory and all in it to a user.
+fn give(path: &Path, user: u32) {
+    if path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
+        for entry in path.read_dir().expect("a directory").flatten() {
+            give(&entry.path(), user);
+        }
+    }
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).expect("it changes hands");
 }
 
 impl Deref for Program {

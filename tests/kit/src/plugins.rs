@@ -12,6 +12,7 @@
 //! What it can do: `target/debug/misbehave help`.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -70,6 +71,7 @@ fn methods(id: &str) -> Value {
         method("eat", "mutate", "admin", "Allocates and touches `bytes`"),
         method("exit", "mutate", "admin", "Exits with `code`"),
         method("crash", "mutate", "admin", "Dies of SIGABRT"),
+        method("hostile", "mutate", "admin", "Does the act of malice `act`; what the kernel said"),
     ])
 }
 
@@ -107,8 +109,19 @@ pub fn install(plugin_dir: &Path, mut manifest: Value) -> io::Result<PathBuf> {
         exec.insert(1, told);
     }
     std::fs::create_dir_all(&dir)?;
+    // A plugin with a user of its own could not run it from where this checkout is.
+    if manifest["exec"][0] == json!(program()) && !is_open_to_others(program()) {
+        std::fs::copy(program(), dir.join("program"))?;
+        manifest["exec"][0] = json!("./program");
+    }
     std::fs::write(&path, manifest.to_string())?;
     Ok(path)
+}
+
+/// Whether other users can run the program at this path.
+pub fn is_open_to_others(program: &Path) -> bool {
+    let lets_through = |path: &Path| path.metadata().is_ok_and(|it| it.mode() & 0o001 != 0);
+    program.ancestors().all(lets_through)
 }
 
 /// The path of the program `misbehave`, built if need be.

@@ -1,11 +1,13 @@
 //! A plugin that behaves or misbehaves on demand, for tests of whoever hosts plugins.
 //!
 //! It knows the plugin link and nothing of the daemon. What a plugin can do wrong with the SDK is in
-//! `polite`, what takes wrong frames is in `rude`.
+//! `polite`, what takes wrong frames is in `rude`, what is meant to harm in `hostile`.
 
 use std::io::Write;
 use std::process::ExitCode;
 
+#[path = "misbehave/hostile.rs"]
+mod hostile;
 #[path = "misbehave/polite.rs"]
 mod polite;
 #[path = "misbehave/process.rs"]
@@ -38,7 +40,8 @@ misbehave [--id ID] [--manifest=PATH] BEHAVIOUR [NUMBER]
   invalid-utf8            writes a line that is not UTF-8
   wrong-id                says another id in the handshake
   wrong-version           says another version in the handshake
-  undeclared-class        publishes a class that its manifest lacks
+  undeclared-class        publishes classes that its manifest lacks
+  too-loud                publishes events of a priority that there is not
   flood N                 publishes N events (default: no end) as requests, ignoring credit
   flood-notifications N   the same as notifications
   unknown-ids             answers requests that nobody made

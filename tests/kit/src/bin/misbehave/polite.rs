@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use protocol::Json;
 use sdk::{Context, Draft, Fault, FaultKind, Level, Plugin, Published, Request, Value, json};
 
-use crate::Order;
 use crate::process::{eat, linger, portrait};
+use crate::{Order, hostile};
 
 /// Serves with the SDK; `None` when the behaviour is not one of these.
 pub(crate) fn serve(order: &Order) -> Option<ExitCode> {
@@ -122,6 +122,7 @@ fn answer(ctx: &Context, request: &Request) -> Result<Value, Fault> {
         }
         "crash" => std::process::abort(),
         "panic" => panicking(),
+        "hostile" => hostile::act(ctx, args),
         _ => Err(sdk::unknown_method(request)),
     }
 }

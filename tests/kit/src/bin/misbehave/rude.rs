@@ -14,7 +14,7 @@ use protocol::{Class, Draft, Fault, Json};
 use crate::Order;
 use crate::process::linger;
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "exit-before-hello",
     "silent",
     "slow-hello",
@@ -27,6 +27,7 @@ const NAMES: [&str; 20] = [
     "wrong-id",
     "wrong-version",
     "undeclared-class",
+    "too-loud",
     "flood",
     "flood-notifications",
     "unknown-ids",
@@ -38,7 +39,7 @@ const NAMES: [&str; 20] = [
 ];
 
 /// What the process re-executes itself as, to be its own grandchild.
-const HOLD: &str = "hold-stdout";
+pub(crate) const HOLD: &str = "hold-stdout";
 
 /// Serves with frames of its own; `None` when the behaviour is not one of these.
 pub(crate) fn serve(order: &Order) -> Option<ExitCode> {
@@ -130,9 +131,18 @@ impl Rude<'_> {
                 shout(b"{\"jsonrpc\":\"2.0\",\"method\":\"log\",\"params\":\"\xff\xfe\"}\n");
             }
             "undeclared-class" => {
-                let draft = Draft::new(class("never.declared"));
-                say(&Frame::request(1, method::PUBLISH, Json::of(&draft).unwrap_or_default()));
-                say(&Frame::notification(method::PUBLISH, Json::of(&draft).unwrap_or_default()));
+                let draft = |text| Json::of(&Draft::new(class(text))).unwrap_or_default();
+                say(&Frame::request(1, method::PUBLISH, draft("never.declared")));
+                // A class of another plugin, and one of the daemon.
+                say(&Frame::notification(method::PUBLISH, draft("kit.event")));
+                say(&Frame::notification(method::PUBLISH, draft("daemon.stopping")));
+            }
+            "too-loud" => {
+                let class = format!("{}.event", self.order.id);
+                for priority in [11, 256, 1000] {
+                    let draft = serde_json::json!({ "class": class, "priority": priority });
+                    say(&Frame::notification(method::PUBLISH, Json::from(draft)));
+                }
             }
             "flood" => self.flood(true),
             "flood-notifications" => self.flood(false),
