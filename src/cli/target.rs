@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -149,7 +149,12 @@ pub(crate) fn parse_url(url: &str, pinned: Option<Fingerprint>) -> Result<Place,
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(refuse());
     }
-    let host = host.trim_matches(['[', ']']).to_owned();
+    // What parsed it takes brackets anywhere, around anything.
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok().then_some(inner),
+        None => (!host.contains(['[', ']'])).then_some(host),
+    };
+    let host = host.ok_or_else(refuse)?.to_owned();
     let port = uri.port_u16().unwrap_or(PORT);
     match scheme {
         "wss" => {
@@ -217,9 +222,15 @@ mod tests {
 
     #[test]
     fn a_plain_connection_leads_to_this_machine_only() {
-        for url in
-            ["ws://nas.example", "ws://10.0.0.1:12150", "https://a", "nas", "wss://u:p@h", ""]
-        {
+        for url in [
+            "ws://nas.example",
+            "ws://10.0.0.1:12150",
+            "https://a",
+            "nas",
+            "wss://u:p@h",
+            "wss://[%]:1",
+            "",
+        ] {
             assert_eq!(parse(url), Err(2), "{url}");
         }
     }
