@@ -34,7 +34,7 @@ mod tests {
     fn the_line_that_a_refused_plugin_shows_is_what_it_needs() {
         let asked: Rights = serde_json::from_str(
             r#"{"user":"root","capabilities":["CHOWN","SYS_ADMIN"],"network":true,
-                "unix_sockets":true,"syscalls":"any","read":["/var/lo\"g"],"write":["/srv","/tmp"],
+                "unix_sockets":true,"syscalls":"any","read":["/var/lo\"\u007fg"],"write":["/srv","/tmp"],
                 "processes":1000,"file_bytes":9223372036854775807,"memory_bytes":2147483648,
                 "open_files":5000}"#,
         )

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Rights, Sandbox};
 use crate::{Class, Priority, Role};
 
 /// The only manifest version so far.
@@ -282,6 +282,8 @@ impl Manifest {
             );
         }
         self.sandbox.check().map_err(ManifestError)?;
+        // Nobody could grant what makes no sense there.
+        Rights::asked_by(self).check().map_err(ManifestError)?;
         self.methods.iter().try_for_each(check_method)
     }
 

@@ -287,8 +287,19 @@ impl Rights {
     /// What is wrong with them, named with the member.
     ///
     /// # Errors
-    /// A sentence about a path that is not absolute or not plain.
+    /// A sentence about a path that is not absolute or not plain, or a number that the configuration
+    /// cannot hold.
     pub fn check(&self) -> Result<(), String> {
+        let numbers = [
+            ("processes", self.processes),
+            ("file_bytes", self.file_bytes),
+            ("memory_bytes", self.memory_bytes),
+            ("open_files", self.open_files),
+        ];
+        let too_great = |number: Option<u64>| number.is_some_and(|it| i64::try_from(it).is_err());
+        if let Some((member, _)) = numbers.iter().find(|(_, number)| too_great(*number)) {
+            return Err(format!("{member} must be at most {}", i64::MAX));
+        }
         check_paths(&self.read, &self.write)
     }
 
@@ -301,7 +312,9 @@ impl Rights {
         };
         let members: Vec<String> =
             members.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-        format!("grants.{plugin} = {{ {} }}", members.join(", "))
+        // The one character of a text that JSON leaves as it is and TOML does not take.
+        let members = members.join(", ").replace('\u{7f}', "\\u007f");
+        format!("grants.{plugin} = {{ {members} }}")
     }
 }
 
@@ -367,6 +380,12 @@ mod tests {
             let refusal = sandbox(text).unwrap_err();
             assert!(refusal.contains(named), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_number_that_nobody_could_grant_is_refused() {
+        let refusal = rights(r#"{"processes":18446744073709551615}"#).check().unwrap_err();
+        assert!(refusal.contains("processes"), "{refusal}");
     }
 
     #[test]
