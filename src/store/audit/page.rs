@@ -140,11 +140,12 @@ fn first_at(db: &Connection, (oldest, newest): (i64, i64), time: Time) -> Result
         db.prepare_cached("SELECT seq, time FROM audit WHERE seq >= ?1 ORDER BY seq LIMIT 1")?;
     let (mut low, mut high) = (oldest, newest.saturating_add(1));
     while low < high {
-        let middle = low + (high - low) / 2;
+        // Somebody may have put records at the ends of what a number can be.
+        let middle = low.saturating_add_unsigned(high.abs_diff(low) / 2);
         let found =
             next.query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
         match found.optional()? {
-            Some((seq, at)) if at < time => low = seq + 1,
+            Some((seq, at)) if at < time => low = seq.saturating_add(1),
             _ => high = middle,
         }
     }
