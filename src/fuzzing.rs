@@ -7,7 +7,7 @@ use std::io::BufRead;
 
 use bytes::BufMut as _;
 use protocol::{Event, Fault, Json};
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -17,6 +17,7 @@ use crate::cli::output::{self, Style};
 use crate::cli::plugin::child::{self, Heard};
 use crate::cli::{target, trust};
 use crate::host::lines::{Line, Lines};
+use crate::store::{AuditPage, AuditQuery};
 
 pub use crate::cli::client::retry_after;
 pub use crate::cli::events::cursor_file::cursor_in;
@@ -35,6 +36,11 @@ const PLAIN: Style = Style { json: false, colour: false };
 /// The event in a row.
 pub fn event_in(row: &Row<'_>) -> Option<Event> {
     crate::store::rows::decode(row).ok()
+}
+
+/// A page of an audit trail that lies in this database.
+pub fn audit_page(db: &mut Connection, query: &AuditQuery) -> Option<AuditPage> {
+    crate::store::audit::page::page(db, query, usize::MAX).ok()
 }
 
 /// A message as `sysadmctl` sorts it.

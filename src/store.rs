@@ -9,7 +9,7 @@
 //! SQLite blocks, so it lives on threads of its own: one writes, one serves replay and one serves
 //! questions about history that may take longer. The handles here are async.
 
-mod audit;
+pub(crate) mod audit;
 mod check;
 mod errno;
 mod error;

@@ -7,7 +7,7 @@
 //! remembers itself.
 
 mod chain;
-mod page;
+pub(crate) mod page;
 mod prune;
 mod verify;
 

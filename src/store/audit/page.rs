@@ -59,7 +59,7 @@ pub struct AuditPage {
 }
 
 /// Answers a query; see [`super::AuditTrail::page`].
-pub(super) fn page(
+pub(crate) fn page(
     db: &mut Connection,
     query: &AuditQuery,
     scan_max: usize,

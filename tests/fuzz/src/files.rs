@@ -1,12 +1,16 @@
 //! What the daemon reads from its own files, which somebody else may have written.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use protocol::Time;
+use protocol::sandbox::Rights;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use sysadmd::config::{File, Overrides, Runner};
-use sysadmd::fuzzing::event_in;
+use sysadmd::fuzzing::{audit_page as audit_page_of, event_in};
+use sysadmd::store::AuditQuery;
 
 use crate::utf8;
 
@@ -26,6 +30,101 @@ pub fn config(data: &[u8]) {
             }
             Err(error) => assert!(!error.to_string().is_empty()),
         }
+    }
+}
+
+/// Rights as a plugin asks for them, and the line that grants them.
+pub fn grants(data: &[u8]) {
+    let Ok(rights) = serde_json::from_slice::<Rights>(data) else { return };
+    assert!(rights.cover(&rights));
+    assert!(!Rights::default().cover(&rights) || rights.is_nothing());
+    if rights.check().is_err() {
+        return;
+    }
+    let text = format!("[plugins]\n{}\n", rights.grant("disk-watch"));
+    let runner = Runner { is_root: true, state_home: None };
+    let file = File::parse(&text, Path::new("x")).unwrap_or_else(|error| panic!("{error}"));
+    let config = file.complete(Overrides::default(), &runner).unwrap();
+    assert_eq!(config.plugin_grants.get("disk-watch"), Some(&rights), "{text}");
+}
+
+/// A question about an audit trail that somebody has spoilt: which parts are asked for, four numbers,
+/// then the number and the time of each record.
+pub fn audit_page(data: &[u8]) {
+    thread_local! {
+        static DB: RefCell<Connection> = RefCell::new(trail());
+    }
+    let Some((&[parts, limit], rest)) = data.split_first_chunk() else { return };
+    let (numbers, _) = rest.as_chunks::<8>();
+    let mut numbers = numbers.iter().map(|bytes| i64::from_le_bytes(*bytes));
+    let mut asked = |bit: u8| {
+        let number = numbers.next().unwrap_or_default().cast_unsigned();
+        (parts & 1 << bit != 0).then_some(number)
+    };
+    let query = AuditQuery {
+        after_seq: asked(0),
+        before_seq: asked(1),
+        since: asked(2).map(Time::from_micros),
+        until: asked(3).map(Time::from_micros),
+        limit: usize::from(limit),
+        newest_first: parts & 16 != 0,
+        ..AuditQuery::default()
+    };
+    let records: BTreeMap<i64, i64> =
+        std::iter::from_fn(|| Some((numbers.next()?, numbers.next()?))).take(8).collect();
+    let page = DB.with_borrow_mut(|db| {
+        write(db, &records);
+        audit_page_of(db, &query).expect("what is spoilt hides nothing else")
+    });
+    let found: Vec<u64> = page.records.iter().map(|record| record.seq).collect();
+    assert!(!(page.more && found.is_empty()), "no progress");
+    // Of a record at the end of all numbers there is no "after", and times that do not grow with the
+    // numbers cannot be searched.
+    let ends = [i64::MIN, i64::MAX].iter().any(|end| records.contains_key(end));
+    let times_grow = records.values().is_sorted_by(|a, b| a < b);
+    if !ends && (times_grow || query.since.is_none() && query.until.is_none()) {
+        assert_eq!(found, expected(&records, &query), "{query:?} of {records:?}");
+    }
+}
+
+/// What a look at every record finds.
+fn expected(records: &BTreeMap<i64, i64>, query: &AuditQuery) -> Vec<u64> {
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let wanted = |(seq, time): &(&i64, &i64)| {
+        query.after_seq.is_none_or(|after| **seq > signed(after))
+            && query.before_seq.is_none_or(|before| **seq < signed(before))
+            && query.since.is_none_or(|since| **time >= signed(since.micros()))
+            && query.until.is_none_or(|until| **time < signed(until.micros()))
+    };
+    let mut found: Vec<u64> = records
+        .iter()
+        .filter(wanted)
+        .map(|(seq, _)| u64::try_from(*seq).unwrap_or_default())
+        .collect();
+    if query.newest_first {
+        found.reverse();
+    }
+    found.truncate(query.limit.max(1));
+    found
+}
+
+fn trail() -> Connection {
+    let db = Connection::open_in_memory().unwrap();
+    db.execute_batch(
+        "CREATE TABLE audit (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, actor TEXT NOT NULL,
+         origin TEXT NOT NULL, method TEXT NOT NULL, outcome TEXT NOT NULL, details TEXT NOT NULL,
+         hash BLOB NOT NULL) STRICT",
+    )
+    .unwrap();
+    db
+}
+
+fn write(db: &Connection, records: &BTreeMap<i64, i64>) {
+    const INSERT: &str = "INSERT INTO audit VALUES (?1, ?2, 'a', 'b', 'c', 'd', '{', x'00')";
+    db.prepare_cached("DELETE FROM audit").unwrap().execute([]).unwrap();
+    let mut insert = db.prepare_cached(INSERT).unwrap();
+    for record in records {
+        insert.execute(record).unwrap();
     }
 }
 

@@ -38,7 +38,7 @@ macro_rules! each_target {
             clients::challenge_key clients::envelope clients::header clients::login
             clients::origin clients::rest clients::subscribe clients::websocket
             plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
-            files::config files::event_row
+            files::audit_page files::config files::event_row files::grants
             snapshots::dataset_args snapshots::escape snapshots::mounts snapshots::names
             snapshots::records snapshots::tree_manifest snapshots::zfs_output
             ctl::connection ctl::lengths ctl::messages ctl::output ctl::plugin_output
