@@ -19,6 +19,7 @@ use crate::cli::{target, trust};
 use crate::host::lines::{Line, Lines};
 use crate::store::{AuditPage, AuditQuery};
 
+pub use crate::access::pam::helper::verdict_in;
 pub use crate::cli::client::retry_after;
 pub use crate::cli::events::cursor_file::cursor_in;
 pub use crate::cli::output::{bytes as bytes_for_people, clean, moment, one_line, text};

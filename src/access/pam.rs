@@ -4,7 +4,7 @@
 //! on its standard input, answers with one line and ends. Nothing here counts failures: that is for
 //! whoever asks.
 
-mod helper;
+pub(crate) mod helper;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -30,15 +30,24 @@ enum Answer {
 /// Asks it once. Whatever is odd about it is `Unavailable`: nobody gets in by a helper that fails.
 pub(super) async fn ask(program: &Path, request: &[u8]) -> Verdict {
     match answer(program, request).await {
-        Ok(Answer::Ok) => Verdict::Ok,
-        Ok(Answer::Denied) => Verdict::Denied,
-        Ok(Answer::Expired { message }) => Verdict::Expired(plain(&message)),
-        Ok(Answer::Unavailable { message }) => Verdict::Unavailable(plain(&message)),
+        Ok(line) => verdict_in(&line),
         Err(cause) => Verdict::Unavailable(cause),
     }
 }
 
-async fn answer(program: &Path, request: &[u8]) -> Result<Answer, String> {
+/// What its line says.
+pub fn verdict_in(line: &[u8]) -> Verdict {
+    match serde_json::from_slice(line) {
+        Ok(Answer::Ok) => Verdict::Ok,
+        Ok(Answer::Denied) => Verdict::Denied,
+        Ok(Answer::Expired { message }) => Verdict::Expired(plain(&message)),
+        Ok(Answer::Unavailable { message }) => Verdict::Unavailable(plain(&message)),
+        // What it wrote is not shown: it is not known to be what we think.
+        Err(_) => Verdict::Unavailable("the helper's answer is not understood".to_owned()),
+    }
+}
+
+async fn answer(program: &Path, request: &[u8]) -> Result<Vec<u8>, String> {
     let mut helper = Helper::start(program)
         .map_err(|error| format!("{} cannot be started: {error}", program.display()))?;
     let line = helper.say(request).await.map_err(|error| format!("the helper: {error}"))?;
@@ -46,8 +55,7 @@ async fn answer(program: &Path, request: &[u8]) -> Result<Answer, String> {
     if !status.success() {
         return Err(ended(status));
     }
-    // What it wrote is not shown: it is not known to be what we think.
-    serde_json::from_slice(&line).map_err(|_| "the helper's answer is not understood".to_owned())
+    Ok(line)
 }
 
 /// A helper that leads its own process group, with what PAM modules start. Dropping it kills the
