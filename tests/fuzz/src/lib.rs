@@ -40,7 +40,7 @@ macro_rules! each_target {
             clients::origin clients::rest clients::subscribe clients::websocket
             plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants
-            logins::pam_answer logins::pam_question
+            logins::certificate logins::pam_answer logins::pam_question
             snapshots::dataset_args snapshots::escape snapshots::mounts snapshots::names
             snapshots::records snapshots::tree_manifest snapshots::zfs_output
             ctl::connection ctl::lengths ctl::messages ctl::output ctl::plugin_output

@@ -1,6 +1,8 @@
 //! What decides who somebody is.
 
+use protocol::Time;
 use sysadmd::access::pam::Verdict;
+use sysadmd::certificate::{Facts, Validity};
 use sysadmd::fuzzing::verdict_in;
 
 // The helper is a program of its own, without a library.
@@ -20,6 +22,21 @@ pub fn pam_question(data: &[u8]) {
     assert_eq!(again, data, "nothing is left out and nothing is read twice");
     assert!(!fields[0].contains(&b'/') && !fields[1].starts_with(b"-"));
     assert!((1..=511).contains(&fields[2].len()));
+}
+
+/// A certificate that a client shows.
+pub fn certificate(data: &[u8]) {
+    let Ok(facts) = Facts::read(data) else { return };
+    assert_eq!(facts.fingerprint.len(), 64);
+    if let Some(name) = &facts.name {
+        assert!((1..=64).contains(&name.chars().count()) && !name.contains(char::is_control));
+    }
+    let (before, after) = (facts.not_before, facts.not_after);
+    if before <= after {
+        assert!(!matches!(facts.validity(after), Validity::Early | Validity::Over));
+    }
+    let micros = after.micros().saturating_add(1);
+    assert!(micros > after.micros() && facts.validity(Time::from_micros(micros)) != Validity::Good);
 }
 
 /// The helper's answer.
