@@ -1,283 +1,263 @@
 //! Floor 4: who somebody is and what they may do.
 //!
-//! It knows tokens, sessions, local peers and roles. It must not know protocols or what a method
-//! does. `dispatch` asks it before anything else happens.
+//! It knows tokens, sessions, keys, users of this machine, roles and what failures cost, and it
+//! writes the audit trail. It must not know protocols or what a method does. `dispatch` asks it
+//! before anything else happens.
 
+mod accounts;
 pub mod challenge;
+mod journal;
+mod keys;
+mod login;
 pub mod pam;
+mod peer;
 mod penalty;
+mod principal;
+mod recent;
+mod redact;
+mod rights;
+mod roles;
+mod scope;
+mod sessions;
+mod tokens;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use protocol::{Fault, FaultKind, Json, Role, Time};
-use sha2::{Digest, Sha256};
+use protocol::{Fault, FaultKind, Time};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::bucket::Bucket;
 use crate::clock::Clock;
-use crate::sight::{Classes, Layer, Sight};
-use crate::store::{Store, StoreError, Token};
+use crate::config::{self, RoleRules};
+use crate::store::{Store, StoreError};
 
+use accounts::Accounts;
+use pam::{Pam, PamSettings};
+use recent::Recent;
+use sessions::Sessions;
+
+pub use journal::{Begun, Deed, Journal, Origin};
+pub use login::{Login, Proof};
+pub use peer::Peer;
 pub use penalty::{Attempt, Lane, Penalties, Source};
+pub use principal::{Credential, Principal};
+pub use rights::{Allowance, Rights, Wish, resource_of};
+pub use roles::Roles;
+pub use scope::Scope;
+pub use sessions::{SESSION_SECONDS, SessionInfo};
+pub use tokens::{NewToken, TOKEN_PREFIX, scope_of};
 
-/// How every made token begins, so that scanners for leaked secrets find it.
-pub const TOKEN_PREFIX: &str = "sad_";
-/// Seconds of silence after which a session token is worth nothing (the original server's 900).
-pub const SESSION_SECONDS: u64 = 900;
-/// Session tokens alive at once; beyond it the one unused for longest goes.
-const SESSIONS_MAX: usize = 10_000;
-/// What a failed login costs the one who tries. Guessing 256 bits is hopeless anyway; this keeps
-/// it from costing the daemon.
-const FAILURE_DELAY: Duration = Duration::from_millis(300);
+type Hash = [u8; 32];
 
-/// An authenticated somebody.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    /// For people and the audit trail: `local:root`, `token:backup`.
-    pub name: String,
-    /// What they may do.
-    pub role: Role,
-    /// The token behind it, if there is one: revoking it ends everything done in its name.
-    pub token: Option<Uuid>,
-    /// When that token expires, if it does.
-    pub expires: Option<Time>,
-}
-
-impl Principal {
-    /// Which events they may hear.
-    pub fn sight(&self, classes: Classes) -> Sight {
-        Sight::new([Layer { level: Some(self.role), hearings: Vec::new() }], classes)
-    }
-
-    /// How long the token behind it is still good for; `None` for ever, zero when it has expired.
-    pub fn time_left(&self, now: Time) -> Option<Duration> {
-        let left = |expires: Time| expires.micros().saturating_sub(now.micros());
-        self.expires.map(|expires| Duration::from_micros(left(expires)))
-    }
-}
-
-/// A login that succeeded.
-#[derive(Debug)]
-pub struct Login {
-    /// Who it is.
-    pub principal: Principal,
-    /// A session token, good for [`SESSION_SECONDS`] of silence.
-    pub session: String,
-}
+/// Credentials remembered as revoked while the daemon runs; further ones make every connection look
+/// revoked, which only costs its client a new login.
+const REVOKED_MAX: usize = 100_000;
 
 /// Knows everybody. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Access(Arc<Shared>);
 
+/// What the configuration says of access.
+#[derive(Debug, Clone)]
+pub struct AccessSettings {
+    /// `[access]`
+    pub access: config::Access,
+    /// `[roles]`
+    pub roles: BTreeMap<String, RoleRules>,
+    /// How passwords are checked; `None`: not at all.
+    pub pam: Option<PamSettings>,
+}
+
 #[derive(Debug)]
 struct Shared {
     store: Arc<Store>,
     clock: Clock,
-    sessions: Mutex<HashMap<Hash, Session>>,
+    roles: Roles,
+    accounts: Accounts,
+    certificates: BTreeMap<String, String>,
+    pam: Option<Pam>,
+    sessions: Sessions,
+    recent: Recent,
+    penalties: Mutex<Penalties>,
+    journal: Journal,
+    rates: Mutex<HashMap<Uuid, Bucket>>,
+    revoked: Mutex<HashSet<Credential>>,
     /// Counts revocations; connections look again at each.
     revocations: watch::Sender<u64>,
 }
 
-type Hash = [u8; 32];
-
-#[derive(Debug)]
-struct Session {
-    principal: Principal,
-    used: Time,
-}
-
 impl Access {
     /// Over these credentials.
-    pub fn new(store: Arc<Store>, clock: Clock) -> Self {
-        let sessions = Mutex::new(HashMap::new());
-        Self(Arc::new(Shared { store, clock, sessions, revocations: watch::Sender::new(0) }))
-    }
-
-    /// Logs in by a made token or a session token.
     ///
     /// # Errors
-    /// `unauthorized` when it is neither, or expired or revoked.
-    pub async fn login(&self, secret: &str) -> Result<Login, Fault> {
-        match self.recognize(secret).await? {
-            Some((principal, true)) => Ok(Login { principal, session: secret.to_owned() }),
-            Some((principal, false)) => {
-                let session = self.begin_session(&principal)?;
-                Ok(Login { principal, session })
-            }
-            None => {
-                tokio::time::sleep(FAILURE_DELAY).await;
-                Err(refused())
-            }
-        }
+    /// When the system gives no random bytes.
+    pub fn new(store: Arc<Store>, clock: Clock, settings: AccessSettings) -> Result<Self, Fault> {
+        let AccessSettings { access, roles, pam } = settings;
+        let roles = Roles::new(&roles);
+        Ok(Self(Arc::new(Shared {
+            accounts: Accounts::new(access.groups, roles.clone()),
+            certificates: access.certificates,
+            roles,
+            pam: pam.map(Pam::new),
+            sessions: Sessions::new(Arc::clone(&store)),
+            recent: Recent::new()?,
+            penalties: Mutex::new(Penalties::default()),
+            journal: Journal::new(store.audit()),
+            rates: Mutex::new(HashMap::new()),
+            revoked: Mutex::new(HashSet::new()),
+            revocations: watch::Sender::new(0),
+            store,
+            clock,
+        })))
     }
 
-    /// Who a token belongs to, without beginning a session: one HTTP request.
+    /// Somebody on this machine, as the kernel names them: root and the daemon's own user are
+    /// administrators, others have the roles of their groups.
     ///
     /// # Errors
-    /// `unauthorized` when it belongs to nobody.
-    pub async fn identify(&self, secret: &str) -> Result<Principal, Fault> {
-        if let Some((principal, _)) = self.recognize(secret).await? {
-            return Ok(principal);
-        }
-        tokio::time::sleep(FAILURE_DELAY).await;
-        Err(refused())
+    /// `internal` when users cannot be looked up.
+    pub async fn local_peer(&self, uid: u32) -> Result<Option<Principal>, Fault> {
+        self.0.accounts.by_uid(uid).await
     }
 
-    /// Somebody on this machine, as the kernel names them: root, the daemon's own user and the
-    /// group `sysadmd` are administrators, others nobody.
-    pub fn local_peer(
-        uid: u32,
-        gids: &[u32],
-        own_uid: u32,
-        admin_gid: Option<u32>,
-    ) -> Option<Principal> {
-        let in_group = admin_gid.is_some_and(|gid| gids.contains(&gid));
-        let name = nix::unistd::User::from_uid(uid.into()).ok().flatten();
-        let name = name.map_or_else(|| uid.to_string(), |user| user.name);
-        (uid == 0 || uid == own_uid || in_group).then(|| Principal {
-            name: format!("local:{name}"),
-            role: Role::Admin,
-            token: None,
-            expires: None,
+    /// The holder of a TLS client certificate with this name, if a role was given to it.
+    pub fn certified(&self, name: &str) -> Option<Principal> {
+        let role = self.0.certificates.get(name)?;
+        let rights = self.0.roles.rights_of(&[role])?;
+        Some(Principal::new(format!("cert:{name}"), role.clone(), rights))
+    }
+
+    /// All roles.
+    pub fn roles(&self) -> &Roles {
+        &self.0.roles
+    }
+
+    /// Writes the audit trail.
+    pub fn journal(&self) -> &Journal {
+        &self.0.journal
+    }
+
+    /// Takes one of the calls that a limited token has.
+    ///
+    /// # Errors
+    /// `too-many` when there is none at the moment.
+    pub fn spend(&self, principal: &Principal) -> Result<(), Fault> {
+        let (Some(rate), Some(token)) = (principal.rate_per_s, principal.token()) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let mut rates = self.0.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let burst = rate.saturating_mul(2);
+        let bucket = rates.entry(token).or_insert_with(|| Bucket::new(rate, burst, now));
+        bucket.take(now).map_err(|later| {
+            let wait = u64::try_from((later - now).as_millis()).unwrap_or(u64::MAX);
+            Fault::new(FaultKind::TooMany, format!("this token makes {rate} calls a second"))
+                .with_retry_after_ms(wait.max(1))
         })
     }
 
-    /// Ends a session token.
-    pub fn end_session(&self, secret: &str) {
-        self.sessions().remove(&hash(secret));
+    /// Ends the session of this token, and what is connected by it.
+    ///
+    /// # Errors
+    /// `unavailable` when that cannot be stored.
+    pub async fn end_session(&self, secret: &str) -> Result<(), Fault> {
+        self.0.sessions.end(hash(secret)).await.map(|_| ())
     }
 
-    /// Says when tokens were revoked: look again whether yours still counts.
+    /// Every session.
+    ///
+    /// # Errors
+    /// `unavailable` when they cannot be read.
+    pub async fn list_sessions(&self) -> Result<Vec<SessionInfo>, Fault> {
+        let sessions = self.0.sessions.list(self.now()).await?;
+        Ok(sessions.into_iter().map(|(_, info)| info).collect())
+    }
+
+    /// Ends sessions and cuts what is connected by them; how many.
+    ///
+    /// # Errors
+    /// `unavailable` when that cannot be stored.
+    pub async fn revoke_sessions(
+        &self,
+        which: impl Fn(&SessionInfo) -> bool,
+    ) -> Result<usize, Fault> {
+        let sessions = self.0.sessions.list(self.now()).await?;
+        let mut ended = 0;
+        for (hash, _) in sessions.into_iter().filter(|(_, info)| which(info)) {
+            self.0.sessions.end(hash).await?;
+            self.revoke(Credential::Session(hash));
+            ended += 1;
+        }
+        Ok(ended)
+    }
+
+    /// Says when something was revoked: look again whether yours still counts.
     pub fn revocations(&self) -> watch::Receiver<u64> {
         self.0.revocations.subscribe()
     }
 
     /// Whether nothing behind the principal was revoked or has expired.
-    pub async fn still_counts(&self, principal: &Principal) -> bool {
-        let Some(id) = principal.token else { return true };
-        let now = self.0.clock.now();
-        match self.0.store.token_list().await {
-            Ok(tokens) => tokens.iter().any(|token| token.id == id && is_valid(token, now)),
-            Err(error) => {
-                tracing::error!(%error, "tokens could not be read; a login is ended to be safe");
-                false
-            }
+    pub fn still_counts(&self, principal: &Principal) -> bool {
+        let has_expired = principal.time_left(self.now()).is_some_and(|left| left.is_zero());
+        let revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_revoked = |credential: &Credential| revoked.contains(credential);
+        !has_expired && revoked.len() < REVOKED_MAX && !principal.credentials.iter().any(is_revoked)
+    }
+
+    fn revoke(&self, credential: Credential) {
+        let mut revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        if revoked.len() < REVOKED_MAX {
+            revoked.insert(credential);
         }
-    }
-
-    /// Makes a token; the text is shown this once and stored only as a hash.
-    ///
-    /// # Errors
-    /// `bad-request` for a bad name, `unavailable` when it cannot be stored.
-    pub async fn create_token(
-        &self,
-        name: &str,
-        role: Role,
-        lifetime: Option<Duration>,
-    ) -> Result<(Token, String), Fault> {
-        let is_name = |name: &str| {
-            (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control)
-        };
-        if !is_name(name) {
-            return Err(Fault::bad_request("a token's name has 1 to 64 printable characters"));
-        }
-        let secret = format!("{TOKEN_PREFIX}{}", random_text()?);
-        let created = self.0.clock.now();
-        let expires = lifetime.map(|lifetime| {
-            let micros = u64::try_from(lifetime.as_micros()).unwrap_or(u64::MAX);
-            Time::from_micros(created.micros().saturating_add(micros))
-        });
-        let id = Uuid::from_bytes(random_bytes::<16>()?);
-        let token = Token {
-            id,
-            name: name.to_owned(),
-            role: role.as_str().to_owned(),
-            hash: hash(&secret),
-            created,
-            expires,
-            scope: Json::default(),
-        };
-        self.0.store.token_insert(token.clone()).await.map_err(|error| unstored(&error))?;
-        Ok((token, secret))
-    }
-
-    /// Every token, without its secret.
-    ///
-    /// # Errors
-    /// `unavailable` when they cannot be read.
-    pub async fn tokens(&self) -> Result<Vec<Token>, Fault> {
-        self.0.store.token_list().await.map_err(|error| unstored(&error))
-    }
-
-    /// Revokes a token and cuts what is connected in its name; `false` when there is none.
-    ///
-    /// # Errors
-    /// `unavailable` when it cannot be stored.
-    pub async fn revoke_token(&self, id: Uuid) -> Result<bool, Fault> {
-        let there = self.0.store.token_delete(id).await.map_err(|error| unstored(&error))?;
-        self.sessions().retain(|_, session| session.principal.token != Some(id));
+        drop(revoked);
+        self.0.recent.clear();
         self.0.revocations.send_modify(|count| *count += 1);
-        Ok(there)
     }
 
-    /// The principal, and whether the secret was a session token.
-    async fn recognize(&self, secret: &str) -> Result<Option<(Principal, bool)>, Fault> {
-        let hash = hash(secret);
-        if let Some(principal) = self.recognize_session(&hash) {
-            return Ok(Some((principal, true)));
-        }
-        let now = self.0.clock.now();
-        let token = self.0.store.token_by_hash(&hash).await.map_err(|error| unstored(&error))?;
-        let principal = token.filter(|token| is_valid(token, now)).as_ref().and_then(principal_of);
-        Ok(principal.map(|principal| (principal, false)))
+    fn attempt(&self, origin: Origin, account: Option<&str>) -> Attempt {
+        self.penalties(|penalties, now| penalties.may_try(&origin.peer.source(), account, now))
     }
 
-    fn recognize_session(&self, hash: &Hash) -> Option<Principal> {
-        let now = self.0.clock.now();
-        let mut sessions = self.sessions();
-        let session = sessions.get_mut(hash)?;
-        let silence = now.micros().saturating_sub(session.used.micros());
-        let has_expired = session.principal.time_left(now).is_some_and(|left| left.is_zero());
-        if has_expired || silence > SESSION_SECONDS * 1_000_000 {
-            sessions.remove(hash);
-            return None;
-        }
-        session.used = now;
-        Some(session.principal.clone())
+    fn failed(&self, origin: Origin, account: Option<&str>) {
+        self.penalties(|penalties, now| penalties.failed(&origin.peer.source(), account, now));
     }
 
-    fn begin_session(&self, principal: &Principal) -> Result<String, Fault> {
-        let secret = random_text()?;
-        let session = Session { principal: principal.clone(), used: self.0.clock.now() };
-        let mut sessions = self.sessions();
-        if sessions.len() >= SESSIONS_MAX
-            && let Some(stalest) = sessions.iter().min_by_key(|(_, s)| s.used).map(|(h, _)| *h)
-        {
-            sessions.remove(&stalest);
-        }
-        sessions.insert(hash(&secret), session);
-        Ok(secret)
+    fn succeeded(&self, origin: Origin, account: Option<&str>) {
+        self.penalties(|penalties, now| penalties.succeeded(&origin.peer.source(), account, now));
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<Hash, Session>> {
-        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn penalties<T>(&self, of: impl FnOnce(&mut Penalties, Time) -> T) -> T {
+        let mut penalties = self.0.penalties.lock().unwrap_or_else(PoisonError::into_inner);
+        of(&mut penalties, self.now())
     }
-}
 
-/// `None` for a role this program does not know.
-fn principal_of(token: &Token) -> Option<Principal> {
-    Some(Principal {
-        name: format!("token:{}", token.name),
-        role: Role::parse(&token.role)?,
-        token: Some(token.id),
-        expires: token.expires,
-    })
-}
+    fn now(&self) -> Time {
+        self.0.clock.now()
+    }
 
-fn is_valid(token: &Token, now: Time) -> bool {
-    token.expires.is_none_or(|expires| now < expires)
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn accounts(&self) -> &Accounts {
+        &self.0.accounts
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    fn recent(&self) -> &Recent {
+        &self.0.recent
+    }
+
+    fn pam(&self) -> Option<&Pam> {
+        self.0.pam.as_ref()
+    }
 }
 
 /// Secrets have 256 random bits, so looking them up by hash tells an attacker nothing by its time.
@@ -297,11 +277,6 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], Fault> {
         Fault::internal()
     })?;
     Ok(bytes)
-}
-
-fn refused() -> Fault {
-    Fault::new(FaultKind::Unauthorized, "the credentials are not valid")
-        .with_hint("make a token with: sysadmctl tokens create --name NAME --role ROLE")
 }
 
 fn unstored(error: &StoreError) -> Fault {

@@ -34,7 +34,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
 use crate::sight::{Classes, Interest};
-use crate::store::{Bounds, EventLog, Record, StoreError, Submitted};
+use crate::store::{AuditEntry, Bounds, EventLog, Record, StoreError, Submitted};
 
 pub use face::{Face, Wording};
 pub use outlet::{Offer, Outlet};
@@ -166,6 +166,22 @@ impl Bus {
         retain: Retain,
     ) -> Result<Arc<Event>, Fault> {
         self.submit(source, draft, retain).await?.recorded().await
+    }
+
+    /// The same for an event that is a change to be audited: it is recorded together with `entry`,
+    /// both or neither. The event must be of a class that is logged.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn publish_audited(
+        &self,
+        source: &str,
+        draft: Draft,
+        entry: AuditEntry,
+    ) -> Result<Arc<Event>, Fault> {
+        draft.check().map_err(Fault::bad_request)?;
+        let record = Record { audit: Some(entry), ..record(source, draft) };
+        self.0.log.append(record).await.map_err(|error| unrecorded(&error))
     }
 
     /// The same in two steps: when it returns, nothing that the publisher submits later comes

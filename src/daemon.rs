@@ -24,7 +24,8 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::access::Access;
+use crate::access::pam::PamSettings;
+use crate::access::{Access, AccessSettings};
 use crate::bus::{Bus, own_class};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -39,6 +40,9 @@ use certificate::Keeper;
 
 /// How long everything may take to end after the plugins have.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long a password check may take: a directory server may have to be asked.
+const PAM_DEADLINE: Duration = Duration::from_secs(20);
 
 /// sysexits(3): the input data was incorrect.
 const EX_DATAERR: u8 = 65;
@@ -173,9 +177,11 @@ impl Daemon {
         keeper.begin(certificate::watch(&config.tls), &tasks);
         let limits = files::fit(config.limits);
         let identity = Identity { hostname, certificate: tls.facts(), instance, limits };
-        let access = Access::new(Arc::clone(&store), clock.clone());
+        let access =
+            Access::new(Arc::clone(&store), clock.clone(), access_settings(config, &binary))
+                .map_err(|fault| std::io::Error::other(fault.to_string()))?;
         let dispatch = Dispatch::new(identity, bus.clone(), host.clone(), access, clock);
-        let listen = Listen::new(dispatch, tasks.clone(), tls.clone());
+        let listen = Listen::new(dispatch, tasks.clone(), tls.clone(), &config.access);
         overload::begin(listen.refused(), bus.clone(), &tasks);
         let mut daemon = Self { addresses: Vec::new(), tls, bell, store, host, bus, tasks, gone };
         if let Err(error) = daemon.open(config, &listen).await {
@@ -275,6 +281,16 @@ async fn run(config: &Config, environment: Environment) -> Result<(), StartError
     daemon.announce("daemon.stopping").await;
     daemon.stop().await;
     Ok(())
+}
+
+fn access_settings(config: &Config, binary: &std::path::Path) -> AccessSettings {
+    let beside = || binary.with_file_name("sysadmd-pam");
+    let pam = config.access.password_login.then(|| PamSettings {
+        helper: config.access.pam_helper.clone().unwrap_or_else(beside),
+        service: config.access.pam_service.clone(),
+        deadline: PAM_DEADLINE,
+    });
+    AccessSettings { access: config.access.clone(), roles: config.roles.clone(), pam }
 }
 
 /// The terminal the daemon was started from. Without one, the signal that is sent when a terminal is

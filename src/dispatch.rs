@@ -6,7 +6,12 @@
 
 mod builtin;
 mod events;
+mod plugins;
 mod session;
+mod sessions;
+mod settings;
+mod tokens;
+mod trail;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,15 +22,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::access::{Access, Principal};
+use crate::access::{Access, Deed, Origin, Principal, Wish, resource_of};
 use crate::bus::Bus;
 use crate::certificate::Facts;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::host::{Caller, Host};
+use crate::host::{Caller, DeclaredMethod, Host, MethodInfo};
 use crate::sight::Sight;
 
-pub use builtin::{Builtin, own_methods};
+pub use builtin::{Builtin, Needs, own_methods};
 pub use session::{Session, SubscriptionAnswer, Wanted};
 
 /// The version of the protocol extensions that `rpc/hello` offers.
@@ -42,6 +47,41 @@ pub struct Identity {
     pub instance: Uuid,
     /// Bounds, some of them announced by `rpc/hello`.
     pub limits: Limits,
+}
+
+/// A request with everything that is known of it.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    origin: Origin,
+    principal: &'a Principal,
+    /// In lower case.
+    method: &'a str,
+    request: &'a Request,
+}
+
+impl<'a> Asked<'a> {
+    /// For the audit trail.
+    fn deed(&self, secrets: &'a [String]) -> Deed<'a> {
+        Deed {
+            actor: &self.principal.name,
+            origin: self.origin,
+            method: self.method,
+            action: self.request.action(),
+            args: &self.request.args,
+            secrets,
+        }
+    }
+}
+
+/// What the tables say of a method.
+#[derive(Debug)]
+struct Found {
+    /// `None`: the daemon itself answers it.
+    plugin: Option<String>,
+    kind: Kind,
+    needs: Needs,
+    resource: Option<Arc<str>>,
+    secrets: Arc<[String]>,
 }
 
 /// Answers requests. Cheap to clone.
@@ -83,7 +123,7 @@ impl Dispatch {
 
     /// What this principal may hear.
     pub fn sight(&self, principal: &Principal) -> Sight {
-        principal.sight(self.0.bus.classes().clone())
+        principal.rights.sight(self.0.bus.classes().clone())
     }
 
     /// The time.
@@ -91,13 +131,16 @@ impl Dispatch {
         &self.0.clock
     }
 
-    /// Answers a call in the name of `principal`.
+    /// Answers a call in the name of `principal`, or of nobody. A change is on record before it
+    /// is made, and so is every refusal (see [`crate::access::Journal`]).
     ///
     /// # Errors
-    /// `unauthorized` when nobody is logged in, `forbidden` when the role does not reach,
-    /// `not-found` for a method nobody has, and whatever the method answers.
+    /// `unauthorized` when nobody is logged in, `forbidden` when their rights do not reach,
+    /// `not-found` for a method nobody has, `too-many` beyond a token's rate, `unavailable` when a
+    /// change cannot be recorded, and whatever the method answers.
     pub async fn call(
         &self,
+        origin: Origin,
         principal: Option<&Principal>,
         request: &Request,
     ) -> Result<Json, Fault> {
@@ -105,36 +148,89 @@ impl Dispatch {
         if let Some(open) = builtin::answer_anybody(self, principal, &method, request) {
             return open;
         }
-        let principal = principal.ok_or_else(not_logged_in)?;
-        if builtin::exists(&method) {
-            permit(principal, builtin::role(&method, request)?, &method)?;
-            return builtin::answer(self, principal, &method, request).await;
+        let Some(principal) = principal else {
+            let fault = not_logged_in();
+            self.refuse(
+                &Asked { origin, principal: &Principal::nobody(), method: &method, request },
+                &[],
+                &fault,
+            )
+            .await;
+            return Err(fault);
+        };
+        let asked = Asked { origin, principal, method: &method, request };
+        let found = self.find(&asked)?;
+        if let Err(fault) = self.permit(&asked, &found) {
+            self.refuse(&asked, &found.secrets, &fault).await;
+            return Err(fault);
         }
-        self.call_plugin(principal, &method, request).await
+        match found.kind {
+            Kind::Query => self.answer(&asked, &found).await,
+            // Recorded together with the event it makes.
+            Kind::Mutate if method == "events/fire" => self.answer(&asked, &found).await,
+            Kind::Mutate => {
+                let begun = self.0.access.journal().begin(&asked.deed(&found.secrets)).await?;
+                let answer = self.answer(&asked, &found).await;
+                let outcome = answer.as_ref().map(|_| ()).map_err(|fault| fault.kind);
+                self.0.access.journal().end(begun, outcome).await;
+                answer
+            }
+        }
     }
 
-    async fn call_plugin(
-        &self,
-        principal: &Principal,
-        method: &str,
-        request: &Request,
-    ) -> Result<Json, Fault> {
-        let Some(found) = self.0.host.method(method, request.action()) else {
-            return Err(self.no_method(method, request));
-        };
-        permit(principal, found.role, method)?;
-        if found.kind == Kind::Mutate {
-            tracing::info!(actor = principal.name, method, action = request.action(), "call");
+    fn find(&self, asked: &Asked<'_>) -> Result<Found, Fault> {
+        if let Some(entry) = builtin::find(asked.method, asked.request)? {
+            return Ok(Found {
+                plugin: None,
+                kind: entry.kind,
+                needs: entry.needs,
+                resource: entry.resource.map(Arc::from),
+                secrets: Arc::from([]),
+            });
         }
+        let known = self.0.host.method(asked.method, asked.request.action());
+        let known = known.ok_or_else(|| self.no_method(asked.method, asked.request))?;
+        let MethodInfo { plugin, kind, role, resource, secrets, .. } = known;
+        Ok(Found { plugin: Some(plugin), kind, needs: Needs::Role(role), resource, secrets })
+    }
+
+    fn permit(&self, asked: &Asked<'_>, found: &Found) -> Result<(), Fault> {
+        if let Needs::Role(least) = found.needs {
+            let resource = resource_of(found.resource.as_deref(), &asked.request.args);
+            let wish = Wish {
+                method: asked.method,
+                action: asked.request.action(),
+                least,
+                resource: resource.as_deref(),
+            };
+            if !asked.principal.rights.may_call(&wish) {
+                return Err(forbidden(&wish, asked.principal));
+            }
+        }
+        self.0.access.spend(asked.principal)
+    }
+
+    async fn answer(&self, asked: &Asked<'_>, found: &Found) -> Result<Json, Fault> {
+        if found.plugin.is_none() {
+            return builtin::answer(self, asked).await;
+        }
+        let least = match found.needs {
+            Needs::Role(least) => least,
+            Needs::Nothing | Needs::Login => Role::Viewer,
+        };
         let caller = Caller {
             request_id: Uuid::from_u128(self.0.clock.stamp().id.as_u128()).to_string(),
-            actor: principal.name.clone(),
-            role: principal.role,
+            actor: asked.principal.name.clone(),
+            role: asked.principal.rights.role_for(least),
         };
-        let lower = request.namespace.to_ascii_lowercase();
-        let name = request.name.to_ascii_lowercase();
-        let request = Request { namespace: lower, name, args: request.args.clone() };
+        let lower = asked.request.namespace.to_ascii_lowercase();
+        let name = asked.request.name.to_ascii_lowercase();
+        let request = Request { namespace: lower, name, args: asked.request.args.clone() };
         self.0.host.call(&caller, &request).await
+    }
+
+    async fn refuse(&self, asked: &Asked<'_>, secrets: &[String], fault: &Fault) {
+        self.0.access.journal().refused(&asked.deed(secrets), fault.kind).await;
     }
 
     fn no_method(&self, method: &str, request: &Request) -> Fault {
@@ -163,13 +259,22 @@ impl Dispatch {
 
     /// What this principal may use: method to `read/write` or `read`.
     fn query(&self, principal: &Principal) -> BTreeMap<String, &'static str> {
-        let plugins = self.0.host.methods();
-        let ready = plugins.iter().filter(|known| known.ready).map(|known| &known.method);
-        let mut usable: Vec<(&str, Kind, Role)> = builtin::methods().collect();
-        usable.extend(ready.map(|known| (known.method.as_str(), known.kind, known.role)));
+        let rights = &principal.rights;
+        let may = |method: &str, action: Option<&str>, needs: Needs| match needs {
+            Needs::Nothing | Needs::Login => true,
+            Needs::Role(least) => rights.may_ever_call(method, action, least),
+        };
         let mut found: BTreeMap<String, bool> = BTreeMap::new();
-        for (method, kind, _) in usable.into_iter().filter(|(.., role)| principal.role >= *role) {
+        let mut add = |method: &str, kind: Kind| {
             *found.entry(method.to_owned()).or_default() |= kind == Kind::Mutate;
+        };
+        for entry in builtin::table().filter(|e| may(e.method, e.action, e.needs)) {
+            add(entry.method, entry.kind);
+        }
+        for DeclaredMethod { method, .. } in self.0.host.methods().iter().filter(|m| m.ready) {
+            if may(&method.method, method.action.as_deref(), Needs::Role(method.role)) {
+                add(&method.method, method.kind);
+            }
         }
         let word = |writes| if writes { "read/write" } else { "read" };
         found.into_iter().map(|(method, writes)| (method, word(writes))).collect()
@@ -205,13 +310,15 @@ impl Dispatch {
     }
 }
 
-fn permit(principal: &Principal, needed: Role, method: &str) -> Result<(), Fault> {
-    if principal.role >= needed {
-        return Ok(());
-    }
-    let (needed, has) = (needed.as_str(), principal.role.as_str());
-    let sentence = format!("{method} needs the role {needed}, and you are {has}");
-    Err(Fault::new(FaultKind::Forbidden, sentence))
+fn forbidden(wish: &Wish<'_>, principal: &Principal) -> Fault {
+    let (needed, has) = (wish.least.as_str(), &principal.role);
+    let sentence = match wish.resource {
+        Some(resource) => {
+            format!("{} on {resource} needs the role {needed}, and you are {has}", wish.method)
+        }
+        None => format!("{} needs the role {needed}, and you are {has}", wish.method),
+    };
+    Fault::new(FaultKind::Forbidden, sentence)
 }
 
 pub(crate) fn not_logged_in() -> Fault {

@@ -27,10 +27,12 @@ pub use crate::cli::plugin::child::member;
 pub use crate::cli::when::length;
 pub use crate::host::handshake::judge as judge_hello;
 pub use crate::host::permission::{Facts, judge as judge_permission};
-pub use crate::listen::conversation::secret as login_secret;
-pub use crate::listen::http::{is_foreign_page, secret as header_secret};
+pub use crate::listen::http::proof as header_proof;
+pub use crate::listen::pages::Pages;
 pub use crate::listen::rest::{args_of, method_of};
 pub use crate::listen::socket::config as websocket_config;
+
+pub use crate::wire::sysadm::login;
 
 const PLAIN: Style = Style { json: false, colour: false };
 

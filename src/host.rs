@@ -11,7 +11,6 @@
 
 mod announce;
 mod backoff;
-mod bucket;
 mod call;
 mod calls;
 mod confinement;
@@ -110,7 +109,7 @@ pub struct Caller {
 }
 
 /// What has to be known of a method before it is called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MethodInfo {
     /// The plugin that answers it.
     pub plugin: String,
@@ -118,6 +117,10 @@ pub struct MethodInfo {
     pub kind: Kind,
     /// The least role that may call it.
     pub role: Role,
+    /// What it is done to, with arguments in braces.
+    pub resource: Option<Arc<str>>,
+    /// Arguments that are secrets.
+    pub secrets: Arc<[String]>,
     /// Whether the plugin takes calls at this moment.
     pub ready: bool,
 }
@@ -194,8 +197,14 @@ impl Host {
     pub fn method(&self, method: &str, action: Option<&str>) -> Option<MethodInfo> {
         let table = self.current();
         let (entry, route) = table.route(method, action)?;
-        let (plugin, kind, role) = (route.plugin.clone(), route.kind, route.role);
-        Some(MethodInfo { plugin, kind, role, ready: is_ready(entry) })
+        Some(MethodInfo {
+            plugin: route.plugin.clone(),
+            kind: route.kind,
+            role: route.role,
+            resource: route.resource.clone(),
+            secrets: Arc::clone(&route.secrets),
+            ready: is_ready(entry),
+        })
     }
 
     /// Every declared method, by plugin.

@@ -13,13 +13,14 @@
 //! | 4 | [`host`], [`access`] | plugin processes; who may what |
 //! | 3 | [`bus`] | publish, subscribe, replay, priorities, lag |
 //! | 2 | [`store`] | the only SQL |
-//! | 1 | [`config`], [`clock`], [`lifecycle`], [`sight`] | settings; the time; tasks; which events one may hear |
+//! | 1 | [`config`], [`clock`], [`bucket`], [`lifecycle`], [`sight`] | settings; the time; a rate; tasks; which events one may hear |
 //! | 0 | the crate `protocol`, [`certificate`] | words; what a certificate says |
 //!
 //! Beside the tower stands [`cli`], on floor 0 alone.
 
 pub mod certificate;
 
+pub mod bucket;
 pub mod clock;
 pub mod config;
 pub mod lifecycle;

@@ -8,6 +8,7 @@ pub(crate) mod conversation;
 mod echo;
 pub(crate) mod http;
 mod outbox;
+pub(crate) mod pages;
 mod refused;
 pub(crate) mod rest;
 pub(crate) mod socket;
@@ -22,15 +23,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::geteuid;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use crate::access::{Access, Principal, Source};
+use crate::access::Peer;
+use crate::config;
 use crate::dispatch::Dispatch;
 use crate::lifecycle::Tasks;
 
 use admission::{Admission, Place};
+use conversation::Guest;
+use pages::Pages;
 use stream::Stream;
 use tls::Tls;
 
@@ -38,8 +42,6 @@ use tls::Tls;
 pub use echo::echo;
 pub use refused::{Refused, Want};
 
-/// The group whose members are administrators on the unix socket.
-const ADMIN_GROUP: &str = "sysadmd";
 /// How long to wait after `accept` failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -51,13 +53,16 @@ pub struct Listen {
     tls: Tls,
     admission: Admission,
     refused: watch::Sender<Refused>,
+    pages: Pages,
 }
 
 impl Listen {
     /// Nothing is open yet.
-    pub fn new(dispatch: Dispatch, tasks: Tasks, tls: Tls) -> Self {
+    pub fn new(dispatch: Dispatch, tasks: Tasks, tls: Tls, access: &config::Access) -> Self {
+        let own = dispatch.identity().hostname.clone();
+        let pages = Pages::new(&access.origins, access.hosts.iter().cloned().chain([own]));
         let admission = Admission::new(dispatch.identity().limits, tasks.stop_signal());
-        Self { dispatch, tasks, tls, admission, refused: watch::Sender::default() }
+        Self { dispatch, tasks, tls, admission, refused: watch::Sender::default(), pages }
     }
 
     /// Newcomers that could not be let in.
@@ -125,13 +130,14 @@ impl Listen {
     }
 
     /// Without a place the connection is closed without a word.
-    fn admit(&self, stream: TcpStream, peer: SocketAddr, with_tls: bool) {
-        let Some(place) = self.admission.admit(peer.ip().into()) else { return self.turn_away() };
+    fn admit(&self, stream: TcpStream, from: SocketAddr, with_tls: bool) {
+        let peer = Peer::Net(from.ip());
+        let Some(place) = self.admission.admit(peer.source()) else { return self.turn_away() };
         let (listen, over) = (self.clone(), place.over());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = over => {}
-                () = listen.greet(stream, with_tls, place) => {}
+                () = listen.greet(stream, peer, with_tls, place) => {}
             }
         });
     }
@@ -140,70 +146,87 @@ impl Listen {
         refused::note(&self.refused, Want::Places);
     }
 
-    async fn greet(&self, stream: TcpStream, with_tls: bool, place: Place) {
+    async fn greet(&self, stream: TcpStream, peer: Peer, with_tls: bool, place: Place) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
+        let guest = Guest { peer, principal: None, place: Some(place) };
         if !with_tls {
-            return self.serve(Stream::Plain(stream), None, place).await;
+            return self.serve(Stream::Plain(stream), guest).await;
         }
         let patience = self.dispatch.identity().limits.handshake();
         match tokio::time::timeout(patience, self.tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(Stream::Tls(Box::new(stream)), None, place).await,
+            Ok(Ok(stream)) => self.serve_certified(Stream::Tls(Box::new(stream)), guest).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         }
     }
 
     async fn accept_unix(&self, listener: UnixListener) {
-        let admin_group = Group::from_name(ADMIN_GROUP).ok().flatten().map(|group| group.gid);
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.admit_local(stream, admin_group),
+                Ok((stream, _)) => self.admit_local(stream),
                 Err(error) => self.hold_on(&error, listener.as_fd()).await,
             }
         }
     }
 
-    fn admit_local(&self, stream: UnixStream, admin_group: Option<Gid>) {
-        let principal = local_peer(&stream, admin_group);
-        let place = match (&principal, stream.peer_cred()) {
-            (Some(_), _) => self.admission.admit_known(),
-            (None, Ok(peer)) => self.admission.admit(Source::local(peer.uid())),
-            (None, Err(_)) => None,
+    fn admit_local(&self, stream: UnixStream) {
+        let uid = match stream.peer_cred() {
+            Ok(peer) => peer.uid(),
+            Err(error) => return tracing::warn!(%error, "a local peer has no name"),
+        };
+        let peer = Peer::Local(uid);
+        // Who may do anything on this machine anyway never waits for strangers.
+        let is_owner = uid == 0 || uid == geteuid().as_raw();
+        let place = if is_owner {
+            self.admission.admit_known()
+        } else {
+            self.admission.admit(peer.source())
         };
         let Some(place) = place else { return self.turn_away() };
         let (listen, over) = (self.clone(), place.over());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = over => {}
-                () = listen.serve(Stream::Unix(stream), principal, place) => {}
+                () = listen.greet_local(stream, peer, uid, place) => {}
             }
         });
     }
 
-    async fn serve(&self, stream: Stream, principal: Option<Principal>, place: Place) {
-        if let Some(peer) = stream.peer_certificate() {
-            tracing::debug!(name = peer.name, fingerprint = peer.fingerprint, "client certificate");
+    async fn greet_local(&self, stream: UnixStream, peer: Peer, uid: u32, mut place: Place) {
+        let principal = match self.dispatch.access().local_peer(uid).await {
+            Ok(principal) => principal,
+            Err(fault) => return tracing::warn!(%fault, "a local peer could not be looked up"),
+        };
+        if let Some(principal) = &principal
+            && let Err(fault) = place.known(principal)
+        {
+            return tracing::warn!(%fault, "a local peer is there too often");
         }
-        let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
-        http::serve(stream, dispatch, tasks, principal, place).await;
+        let guest = Guest { peer, principal, place: Some(place) };
+        self.serve(Stream::Unix(stream), guest).await;
     }
-}
 
-/// Who is at the other end, if they may administrate this machine.
-fn local_peer(stream: &UnixStream, admin_group: Option<Gid>) -> Option<Principal> {
-    let peer = stream.peer_cred().ok()?;
-    let (uid, gid) = (Uid::from_raw(peer.uid()), Gid::from_raw(peer.gid()));
-    let groups = admin_group.and_then(|_| {
-        let user = User::from_uid(uid).ok().flatten()?;
-        let name = std::ffi::CString::new(user.name).ok()?;
-        nix::unistd::getgrouplist(&name, gid).ok()
-    });
-    let groups: Vec<u32> =
-        groups.unwrap_or_else(|| vec![gid]).into_iter().map(Gid::as_raw).collect();
-    let own = nix::unistd::geteuid().as_raw();
-    Access::local_peer(uid.as_raw(), &groups, own, admin_group.map(Gid::as_raw))
+    /// Serves a TLS connection, in the name of the holder of its client certificate if it has one.
+    async fn serve_certified(&self, stream: Stream, mut guest: Guest) {
+        if let Some(certificate) = stream.peer_certificate() {
+            guest.principal = self.dispatch.access().certified(&certificate.name);
+            if guest.principal.is_none() {
+                tracing::warn!(
+                    name = certificate.name,
+                    fingerprint = certificate.fingerprint,
+                    "no role is given to the name of a client certificate"
+                );
+            }
+        }
+        self.serve(stream, guest).await;
+    }
+
+    async fn serve(&self, stream: Stream, guest: Guest) {
+        let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
+        http::serve(stream, dispatch, tasks, self.pages.clone(), guest).await;
+    }
 }
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
@@ -218,12 +241,9 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
-    let group = Group::from_name(ADMIN_GROUP).ok().flatten();
-    let shared = match group {
-        Some(group) => nix::unistd::chown(path, None, Some(group.gid)).is_ok(),
-        None => false,
-    };
-    let mode = if shared { 0o660 } else { 0o600 };
+    // Whoever may do something is told by who they are: root's daemon knows the users of the
+    // machine, and nobody else's daemon is anybody else's business.
+    let mode = if geteuid().is_root() { 0o666 } else { 0o600 };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }

@@ -78,6 +78,12 @@ impl PublicKey {
         Ok(Self { key, pem })
     }
 
+    /// A key that was kept as [`PublicKey::pem`]; `None` when it is none.
+    pub fn stored(pem: &str) -> Option<Self> {
+        let key = read_pem(pem).ok()?;
+        Some(Self { key, pem: pem.to_owned() })
+    }
+
     /// The key as `OpenSSL` writes it: lines of 64 characters, a newline at the end.
     pub fn pem(&self) -> &str {
         &self.pem

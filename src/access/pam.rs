@@ -95,7 +95,7 @@ impl Pam {
     ) -> Verdict {
         let begun = Instant::now();
         let password = password.expose_secret();
-        let verdict = if is_user(user) && is_password(password) {
+        let verdict = if is_user_name(user) && is_password(password) {
             let request = request(&[&self.0.settings.service, user, password, source]);
             self.ask(&request, lane).await
         } else {
@@ -153,7 +153,7 @@ fn request(fields: &[&str]) -> Zeroizing<Vec<u8>> {
 }
 
 /// A name as `useradd` takes it, and capital letters, which it takes on some systems.
-fn is_user(name: &str) -> bool {
+pub(super) fn is_user_name(name: &str) -> bool {
     let letters = name.strip_suffix('$').unwrap_or(name);
     let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     name.len() <= USER_MAX

@@ -1,10 +1,11 @@
 //! `events/fire` and `events/list`.
 
+use protocol::manifest::Retain;
 use protocol::{Class, Cursor, Draft, Fault, FaultKind, Filter, Json, Priority, Time};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Dispatch;
+use super::{Asked, Dispatch};
 use crate::access::Principal;
 use crate::bus::own_class;
 use crate::sight::Interest;
@@ -31,20 +32,32 @@ fn default_class() -> String {
 }
 
 /// Records an event in the name of a client.
-pub(super) async fn fire(dispatch: &Dispatch, args: &Value) -> Result<Json, Fault> {
-    let fire = Fire::deserialize(args)
+pub(super) async fn fire(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Json, Fault> {
+    let fire = Fire::deserialize(&asked.request.args)
         .map_err(|error| Fault::bad_request(format!("the event is wrong: {error}")))?;
     let class = Class::parse(&fire.class).map_err(|error| Fault::bad_request(error.to_string()))?;
     let Some(own) = own_class(class.as_str()).filter(|own| own.source == SOURCE) else {
         let sentence = format!("clients may fire classes that begin with user., not {class}");
         return Err(Fault::new(FaultKind::Forbidden, sentence));
     };
+    if !asked.principal.rights.may_fire(class.as_str(), &fire.subject) {
+        let sentence = format!("your rights do not reach as far as firing {class}");
+        let fault = Fault::new(FaultKind::Forbidden, sentence);
+        dispatch.refuse(asked, &[], &fault).await;
+        return Err(fault);
+    }
     let declared = &own.declared;
     let Fire { subject, priority, message, data, .. } = fire;
     let priority = Some(priority.unwrap_or(declared.priority_default).min(declared.priority_max));
     let draft = Draft { class, subject, priority, message, data };
     let bus = &dispatch.0.bus;
-    let event = bus.publish(SOURCE, draft, declared.retain).await?;
+    let event = if declared.retain == Retain::Log {
+        bus.publish_audited(SOURCE, draft, asked.deed(&[]).entry("done")).await?
+    } else {
+        let journal = dispatch.0.access.journal();
+        journal.record(&asked.deed(&[]), "done").await?;
+        bus.publish(SOURCE, draft, declared.retain).await?
+    };
     let cursor = event.seq.map_or_else(|| bus.head(), |seq| Cursor::after(bus.instance(), seq));
     let mut answer = json!({"cursor": cursor, "event_id": event.id, "time": event.time});
     if let Some(seq) = event.seq {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use protocol::{Cursor, Event, Fault, FaultKind, Filter, Overflow, Start};
 
 use super::{Dispatch, not_logged_in};
-use crate::access::{Login, Principal};
+use crate::access::challenge::Challenge;
+use crate::access::{Login, Origin, Principal, Proof};
 use crate::bus::{Face, Outlet, Standing, Subscribe, Subscription};
 use crate::sight::{Interest, Sight};
 
@@ -33,16 +34,25 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Session {
     dispatch: Dispatch,
+    origin: Origin,
     principal: Option<Principal>,
     /// The session token, when the login was by one.
     token: Option<String>,
+    /// What an RSA key is to answer.
+    challenge: Option<Challenge>,
     subscriptions: HashMap<String, Subscription>,
 }
 
 impl Session {
     /// A connection of this principal, or of nobody yet.
-    pub fn new(dispatch: Dispatch, principal: Option<Principal>) -> Self {
-        Self { dispatch, principal, token: None, subscriptions: HashMap::new() }
+    pub fn new(dispatch: Dispatch, origin: Origin, principal: Option<Principal>) -> Self {
+        let subscriptions = HashMap::new();
+        Self { dispatch, origin, principal, token: None, challenge: None, subscriptions }
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Who is logged in.
@@ -51,35 +61,66 @@ impl Session {
     }
 
     /// Logs in if there is room for whoever it is; the answer is the session token. A failure
-    /// leaves the connection as it was.
+    /// leaves the connection as it was. What was subscribed with other rights ends.
     ///
     /// # Errors
-    /// `unauthorized` when the secret is worth nothing, and what `has_room` says.
+    /// As [`crate::access::Access::login`], and what `has_room` says.
     pub async fn login(
         &mut self,
-        secret: &str,
+        proof: Proof,
         has_room: impl FnOnce(&Principal) -> Result<(), Fault>,
     ) -> Result<String, Fault> {
-        let Login { principal, session } = self.dispatch.access().login(secret).await?;
+        let login = self.dispatch.access().login(self.origin, proof).await?;
+        let Login { principal, session, is_new } = login;
         if let Err(fault) = has_room(&principal) {
             // A session that was there before goes on.
-            if session != secret {
-                self.dispatch.access().end_session(&session);
+            if is_new {
+                self.dispatch.access().end_session(&session).await?;
             }
             return Err(fault);
+        }
+        if self.principal.as_ref().is_some_and(|before| before.rights != principal.rights) {
+            self.subscriptions.clear();
         }
         self.principal = Some(principal);
         self.token = Some(session.clone());
         Ok(session)
     }
 
+    /// Asks for an answer by an RSA key, in the place of what was asked before.
+    ///
+    /// # Errors
+    /// `internal` when the system gives no random bytes.
+    pub fn ask_for_key(&mut self) -> Result<String, Fault> {
+        let challenge = Challenge::new(self.dispatch.clock().now())?;
+        Ok(self.challenge.insert(challenge).text().to_owned())
+    }
+
+    /// Logs in with the answer to what was asked; a right or wrong answer uses it up.
+    ///
+    /// # Errors
+    /// `unauthorized` when nothing was asked, and as [`Session::login`].
+    pub async fn answer_by_key(
+        &mut self,
+        answer: String,
+        has_room: impl FnOnce(&Principal) -> Result<(), Fault>,
+    ) -> Result<String, Fault> {
+        let challenge = self.challenge.take().ok_or_else(|| {
+            Fault::new(FaultKind::Unauthorized, "no text to be answered was asked for")
+                .with_hint("send rpc/auth_ssl without encrypted_string first")
+        })?;
+        self.login(Proof::Answer { challenge, answer }, has_room).await
+    }
+
     /// Logs out and ends the subscriptions.
-    pub fn logout(&mut self) {
-        if let Some(token) = self.token.take() {
-            self.dispatch.access().end_session(&token);
-        }
+    pub async fn logout(&mut self) {
         self.principal = None;
         self.subscriptions.clear();
+        if let Some(token) = self.token.take()
+            && let Err(fault) = self.dispatch.access().end_session(&token).await
+        {
+            tracing::warn!(%fault, "a session was not ended in the store; it ends by itself");
+        }
     }
 
     /// How long the login is good for, if it ends by itself; zero when it has expired.
@@ -89,11 +130,9 @@ impl Session {
     }
 
     /// Whether the login still counts after something was revoked.
-    pub async fn still_counts(&self) -> bool {
-        match &self.principal {
-            Some(principal) => self.dispatch.access().still_counts(principal).await,
-            None => true,
-        }
+    pub fn still_counts(&self) -> bool {
+        let counts = |principal| self.dispatch.access().still_counts(principal);
+        self.principal.as_ref().is_none_or(counts)
     }
 
     /// Begins a subscription named `key`, in place of one of that name.

@@ -13,9 +13,9 @@ use protocol::{Draft, Event, Fault, Json, Manifest};
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::bucket::Bucket;
 use super::status::Counters;
 use super::voice::Voice;
+use crate::bucket::Bucket;
 use crate::bus::{Bus, own_class};
 
 /// Events of one plugin that are being recorded at once. One batch of the log's writer takes so

@@ -43,6 +43,8 @@ pub(crate) struct Route {
     pub(crate) plugin: String,
     pub(crate) kind: Kind,
     pub(crate) role: Role,
+    pub(crate) resource: Option<Arc<str>>,
+    pub(crate) secrets: Arc<[String]>,
     pub(crate) timeout: Duration,
 }
 
@@ -109,6 +111,8 @@ fn routes_of(spec: &PluginSpec) -> impl Iterator<Item = (String, Route)> {
             plugin: manifest.id.clone(),
             kind: method.kind,
             role: method.role,
+            resource: method.resource.as_deref().map(Arc::from),
+            secrets: method.secrets.iter().cloned().collect(),
             timeout: Duration::from_millis(method.timeout_ms.unwrap_or(manifest.limits.call_ms)),
         };
         (method.method.clone(), route)

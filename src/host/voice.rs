@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::bucket::Bucket;
+use crate::bucket::Bucket;
 
 /// Lines a second, and at once, that one source within a plugin may add to the log. A person reads
 /// it; what is more tells nothing new.

@@ -181,7 +181,7 @@ impl Place {
     /// `too-many` when the account has all the connections it may have, or when this one was told
     /// to go already. Then nothing has changed.
     pub(crate) fn known(&mut self, principal: &Principal) -> Result<(), Fault> {
-        let account = match principal.token {
+        let account = match principal.token() {
             Some(id) => id.to_string(),
             None => principal.name.clone(),
         };
@@ -319,7 +319,7 @@ mod tests {
     }
 
     fn account(name: &str) -> Principal {
-        Principal { name: name.to_owned(), role: Role::Viewer, token: None, expires: None }
+        Principal::of_role(name.to_owned(), Role::Viewer)
     }
 
     fn is_told_to_go(place: &Place) -> bool {

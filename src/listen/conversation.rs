@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use protocol::{Fault, Filter, Json, Overflow, Request, Start};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::error::Error;
@@ -21,12 +21,12 @@ use super::outbox::{End, Outbox};
 use super::socket::{self, READ_BYTES, WebSocket};
 use super::stream::Stream;
 use super::timers::{Due, Timers};
-use crate::access::{Principal, SESSION_SECONDS};
+use crate::access::{Origin, Peer, Principal, SESSION_SECONDS};
 use crate::bus::{Face, Outlet, Standing};
 use crate::config::Limits;
 use crate::dispatch::{Dispatch, Session, Wanted};
 use crate::lifecycle::{Stop, Tasks};
-use crate::wire::sysadm::{self, Classic, OptedIn, Said};
+use crate::wire::sysadm::{self, Classic, OptedIn, Said, Shown};
 
 /// Everything that can wake a connection.
 enum Wake {
@@ -67,6 +67,15 @@ struct Conversation {
     stop: Stop,
 }
 
+/// Who is at the other end.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) peer: Peer,
+    /// Whoever the kernel, a certificate or a header has named.
+    pub(super) principal: Option<Principal>,
+    pub(super) place: Option<Place>,
+}
+
 /// Begins a conversation, which a task of its own holds until one side ends it. `read` came in
 /// with the upgrade.
 pub(super) async fn begin(
@@ -74,7 +83,7 @@ pub(super) async fn begin(
     read: Vec<u8>,
     dispatch: Dispatch,
     tasks: Tasks,
-    (principal, place): (Option<Principal>, Option<Place>),
+    Guest { peer, principal, place }: Guest,
 ) {
     let limits = dispatch.identity().limits;
     let (websocket, outbox) = socket::open(stream, read, &limits).await;
@@ -84,7 +93,7 @@ pub(super) async fn begin(
     let conversation = Box::new(Conversation {
         websocket,
         alarm: Box::pin(sleep_until(now)),
-        session: Session::new(dispatch.clone(), principal),
+        session: Session::new(dispatch.clone(), Origin { peer, face: "websocket" }, principal),
         revocations: dispatch.access().revocations(),
         dispatch,
         stop,
@@ -157,7 +166,7 @@ impl Conversation {
                 Next::GoOn
             }
             Wake::Time => self.keep_time().await,
-            Wake::Revoked if self.session.still_counts().await => Next::GoOn,
+            Wake::Revoked if self.session.still_counts() => Next::GoOn,
             Wake::Revoked => closing(CloseCode::Library(4001), "the login was revoked"),
             Wake::Stop if self.tasks.stop_signal().is_set() => {
                 closing(CloseCode::Away, "stopping; retry_after_ms=1000")
@@ -220,11 +229,11 @@ impl Conversation {
         };
         let request = Request::new(&said.namespace, &said.name, args);
         let id = said.id.clone().into_owned();
-        let principal = self.session.principal().cloned();
+        let (origin, principal) = (self.session.origin(), self.session.principal().cloned());
         let (dispatch, outbox) = (self.dispatch.clone(), Arc::clone(&self.outbox));
         let permit = self.spare.take();
         self.tasks.spawn(async move {
-            let answer = dispatch.call(principal.as_ref(), &request).await;
+            let answer = dispatch.call(origin, principal.as_ref(), &request).await;
             outbox.answer(match answer {
                 Ok(args) => sysadm::answer_to(&request.namespace, &request.name, &id, &args),
                 Err(fault) => sysadm::refusal(&id, &fault),
@@ -235,15 +244,18 @@ impl Conversation {
 
     async fn authenticate(&mut self, said: &Said<'_>) {
         if said.name == "auth_clear" {
-            self.session.logout();
+            self.session.logout().await;
             self.timers.stop_all();
             self.timers.expire_in(None, Instant::now());
             return;
         }
         let place = &mut self.place;
         let has_room = |who: &Principal| place.as_mut().map_or(Ok(()), |place| place.known(who));
-        let answer = match said.read_args().and_then(|args| secret(&said.name, &args)) {
-            Ok(secret) => self.session.login(&secret, has_room).await,
+        let shown = said.read_args().and_then(|args| sysadm::login(&said.name, &args));
+        let answer = match shown {
+            Ok(Shown::Proof(proof)) => self.session.login(proof, has_room).await,
+            Ok(Shown::Answer(answer)) => self.session.answer_by_key(answer, has_room).await,
+            Ok(Shown::NoAnswer) => return self.ask_for_key(said),
             Err(fault) => Err(fault),
         };
         match answer {
@@ -256,6 +268,14 @@ impl Conversation {
             }
             Err(fault) => self.say(sysadm::refusal(&said.id, &fault)),
         }
+    }
+
+    fn ask_for_key(&mut self, said: &Said<'_>) {
+        let answer = match self.session.ask_for_key() {
+            Ok(text) => sysadm::answer(said, &sysadm::challenge(&text)),
+            Err(fault) => sysadm::refusal(&said.id, &fault),
+        };
+        self.say(answer);
     }
 
     async fn subscription(&mut self, said: &Said<'_>) {
@@ -377,7 +397,7 @@ impl Conversation {
                 }
             }
         }
-        if !self.session.still_counts().await {
+        if !self.session.still_counts() {
             return EXPIRED;
         }
         self.timers.expire_in(self.session.time_left(), now);
@@ -445,21 +465,6 @@ fn stranger_too_large(limits: &Limits) -> Next {
 
 fn closing(code: CloseCode, reason: &'static str) -> Next {
     Next::Close(code, Cow::Borrowed(reason))
-}
-
-/// What proves a login.
-pub fn secret(name: &str, args: &Value) -> Result<String, Fault> {
-    let member = match name {
-        "auth" => "password",
-        "auth_token" => "token",
-        _ => {
-            let sentence = format!("rpc/{name} is not a way to log in here");
-            return Err(Fault::new(protocol::FaultKind::Unauthorized, sentence)
-                .with_hint("use rpc/auth with a token as the password, or rpc/auth_token"));
-        }
-    };
-    let text = args.get(member).and_then(Value::as_str).unwrap_or_default();
-    Ok(text.to_owned())
 }
 
 fn classic_answer(verb: &str, classes: &[&'static Classic]) -> Json {

@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, HOST, HeaderMap, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    AUTHORIZATION, CONNECTION, HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::server::conn::http1;
@@ -17,13 +18,16 @@ use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use protocol::{Fault, FaultKind};
+use secrecy::SecretString;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use zeroize::Zeroizing;
 
 use super::admission::Place;
-use super::conversation;
+use super::conversation::{self, Guest};
+use super::pages::Pages;
 use super::rest::{self, Answer};
 use super::stream::Stream;
-use crate::access::Principal;
+use crate::access::{Origin, Peer, Principal, Proof};
 use crate::dispatch::Dispatch;
 use crate::lifecycle::Tasks;
 
@@ -34,7 +38,9 @@ const HEAD_BYTES: usize = 16 * 1024;
 struct Connection {
     dispatch: Dispatch,
     tasks: Tasks,
-    /// Who the kernel says is there.
+    pages: Pages,
+    peer: Peer,
+    /// Whoever the kernel or a certificate has named.
     principal: Option<Principal>,
     /// Taken along by the websocket.
     place: Mutex<Option<Place>>,
@@ -45,13 +51,13 @@ pub(super) async fn serve(
     stream: Stream,
     dispatch: Dispatch,
     tasks: Tasks,
-    principal: Option<Principal>,
-    place: Place,
+    pages: Pages,
+    Guest { peer, principal, place }: Guest,
 ) {
     // Also how long an idle connection is kept.
     let patience = dispatch.identity().limits.handshake();
-    let place = Mutex::new(Some(place));
-    let connection = Arc::new(Connection { dispatch, tasks, principal, place });
+    let place = Mutex::new(place);
+    let connection = Arc::new(Connection { dispatch, tasks, pages, peer, principal, place });
     let service = service_fn(move |request| {
         let connection = Arc::clone(&connection);
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -70,6 +76,10 @@ pub(super) async fn serve(
 
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if let Err(fault) = self.pages.check(request.headers()) {
+            tracing::warn!(peer = %self.peer, "refused: {fault}");
+            return rest::refusal(&fault);
+        }
         let principal = match self.principal(request.headers()).await {
             Ok(principal) => principal,
             Err(fault) => return rest::refusal(&fault),
@@ -83,23 +93,20 @@ impl Connection {
         if is_upgrade(request.headers()) {
             return self.upgrade(request, principal);
         }
-        rest::answer(&self.dispatch, principal.as_ref(), request).await
+        rest::answer(&self.dispatch, (self.peer, principal.as_ref()), request).await
     }
 
     /// Who asks: the local peer, or whoever the `Authorization` header proves.
     async fn principal(&self, headers: &HeaderMap) -> Result<Option<Principal>, Fault> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Ok(self.principal.clone()) };
-        if is_foreign_page(headers) {
-            let sentence = "a page of another origin may not use stored credentials";
-            return Err(Fault::new(FaultKind::Forbidden, sentence));
-        }
-        let secret = header.to_str().ok().and_then(secret).ok_or_else(|| {
+        let proof = header.to_str().ok().and_then(proof).ok_or_else(|| {
             Fault::new(
                 FaultKind::Unauthorized,
                 "the Authorization header is neither Basic nor Bearer",
             )
         })?;
-        self.dispatch.access().identify(&secret).await.map(Some)
+        let origin = Origin { peer: self.peer, face: "http" };
+        self.dispatch.access().identify(origin, proof).await.map(Some)
     }
 
     fn upgrade(&self, mut request: Request<Incoming>, principal: Option<Principal>) -> Answer {
@@ -110,14 +117,14 @@ impl Connection {
             return rest::refusal(&Fault::bad_request("this is no websocket upgrade (RFC 6455)"));
         };
         let upgrading = hyper::upgrade::on(&mut request);
-        let place = self.place().take();
+        let guest = Guest { peer: self.peer, principal, place: self.place().take() };
         let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
         self.tasks.spawn(async move {
             match upgrading.await.map(Upgraded::downcast::<TokioIo<Stream>>) {
                 Ok(Ok(parts)) => {
                     let stream = parts.io.into_inner();
                     let read = parts.read_buf.to_vec();
-                    conversation::begin(stream, read, dispatch, tasks, (principal, place)).await;
+                    conversation::begin(stream, read, dispatch, tasks, guest).await;
                 }
                 Ok(Err(_)) => tracing::error!("an upgraded connection had an unknown type"),
                 Err(error) => tracing::debug!(%error, "a websocket upgrade failed"),
@@ -147,56 +154,35 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Whether a browser sends this for a page that is not ours: it may attach Basic credentials by
-/// itself. The original client's `Origin: sysadm-client` is no page.
-pub fn is_foreign_page(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some((_, origin)) = text(ORIGIN).and_then(|origin| origin.split_once("://")) else {
-        return false;
-    };
-    text(HOST) != Some(origin)
-}
-
-/// The token in a Basic or Bearer header.
-pub fn secret(header: &str) -> Option<String> {
+/// What a Basic or Bearer header shows.
+pub fn proof(header: &str) -> Option<Proof> {
     let (scheme, value) = header.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(value.trim().to_owned());
+        return Some(Proof::Secret(SecretString::from(value.trim())));
     }
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let pair = base64::engine::general_purpose::STANDARD.decode(value.trim()).ok()?;
-    let pair = String::from_utf8(pair).ok()?;
-    pair.split_once(':').map(|(_, password)| password.to_owned())
+    let pair = Zeroizing::new(STANDARD.decode(value.trim()).ok()?);
+    let (user, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+    Some(Proof::Password { user: user.to_owned(), password: SecretString::from(password) })
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     #[test]
     fn a_password_may_contain_colons() {
         // "any:a:b"
-        assert_eq!(secret("Basic YW55OmE6Yg==").as_deref(), Some("a:b"));
-        assert_eq!(secret("bearer sad_x").as_deref(), Some("sad_x"));
-        assert_eq!(secret("Digest x"), None);
-        assert_eq!(secret("Basic !!!"), None);
-    }
-
-    #[test]
-    fn only_pages_of_other_origins_are_foreign() {
-        let with = |origin: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, "nas:12151".parse().unwrap());
-            if let Some(origin) = origin {
-                headers.insert(ORIGIN, origin.parse().unwrap());
-            }
-            is_foreign_page(&headers)
+        let Some(Proof::Password { user, password }) = proof("Basic YW55OmE6Yg==") else {
+            panic!("no password")
         };
-        assert!(!with(None));
-        assert!(!with(Some("sysadm-client")));
-        assert!(!with(Some("https://nas:12151")));
-        assert!(with(Some("https://evil.example")));
+        assert_eq!((user.as_str(), password.expose_secret()), ("any", "a:b"));
+        assert!(matches!(proof("bearer sad_x"), Some(Proof::Secret(_))));
+        assert!(proof("Digest x").is_none());
+        assert!(proof("Basic !!!").is_none());
     }
 }

@@ -8,7 +8,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use protocol::{Fault, FaultKind, Json};
 use serde_json::{Value, json};
 
-use crate::access::Principal;
+use crate::access::{Origin, Peer, Principal};
 use crate::config::Limits;
 use crate::dispatch::Dispatch;
 use crate::wire::sysadm;
@@ -19,7 +19,7 @@ pub(super) type Answer = Response<Full<Bytes>>;
 /// Answers one request.
 pub(super) async fn answer(
     dispatch: &Dispatch,
-    principal: Option<&Principal>,
+    (peer, principal): (Peer, Option<&Principal>),
     request: Request<Incoming>,
 ) -> Answer {
     match *request.method() {
@@ -27,7 +27,7 @@ pub(super) async fn answer(
         Method::OPTIONS | Method::HEAD => return allowed(),
         _ => return refusal(&Fault::bad_request("use GET, POST or PUT")),
     }
-    match call(dispatch, principal, request).await {
+    match call(dispatch, (peer, principal), request).await {
         Ok(args) => said(StatusCode::OK, &args),
         Err(fault) => refusal(&fault),
     }
@@ -35,7 +35,7 @@ pub(super) async fn answer(
 
 async fn call(
     dispatch: &Dispatch,
-    principal: Option<&Principal>,
+    (peer, principal): (Peer, Option<&Principal>),
     request: Request<Incoming>,
 ) -> Result<Json, Fault> {
     let (namespace, name) = method_of(request.uri().path())?;
@@ -46,7 +46,8 @@ async fn call(
     };
     let args = tokio::time::timeout(limits.body(), read_args(request, most));
     let args = args.await.map_err(|_| slow_body(limits))??;
-    dispatch.call(principal, &protocol::Request { namespace, name, args }).await
+    let origin = Origin { peer, face: "rest" };
+    dispatch.call(origin, principal, &protocol::Request { namespace, name, args }).await
 }
 
 /// Namespace and name: the first and the last segment of the path, as the original server reads it.

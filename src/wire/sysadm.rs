@@ -4,6 +4,7 @@
 //! stands in members that its clients ignore.
 
 mod events;
+mod login;
 
 use std::borrow::Cow;
 
@@ -17,6 +18,7 @@ use super::frame;
 pub use events::{
     CLASSIC, Classic, OPTED_IN, OptedIn, Wanted, classic_class, heartbeat, standing, subscription,
 };
+pub use login::{Shown, challenge, login};
 
 /// A request as it came, with its arguments unread.
 #[derive(Debug)]

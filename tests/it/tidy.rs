@@ -8,11 +8,12 @@ use sysadmd::config::{File, Overrides, Runner};
 
 /// Modules of `src` and their floors, as the table in `src/lib.rs` has them. What lies on the ground
 /// is for every floor; `cli` stands there too, uses nothing else, and nobody uses it.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("certificate", 0),
     ("cli", 0),
     ("config", 1),
     ("clock", 1),
+    ("bucket", 1),
     ("lifecycle", 1),
     ("sight", 1),
     ("store", 2),

@@ -136,6 +136,24 @@ impl FaultKind {
         }
     }
 
+    /// The stable code, for example `bad-request`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad-request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not-found",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too-large",
+            Self::TooMany => "too-many",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+        }
+    }
+
     /// The words classic `SysAdm` errors carry.
     pub const fn reason(self) -> &'static str {
         match self {
@@ -162,6 +180,13 @@ mod tests {
     fn a_code_from_the_future_is_survived() {
         let fault: Fault = serde_json::from_str(r#"{"kind":"teapot","message":"m"}"#).unwrap();
         assert_eq!(fault.kind, FaultKind::Internal);
+    }
+
+    #[test]
+    fn a_code_is_the_same_in_words_and_on_the_wire() {
+        for kind in [FaultKind::BadRequest, FaultKind::TooMany, FaultKind::Internal] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
     }
 
     #[test]

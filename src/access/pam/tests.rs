@@ -142,7 +142,7 @@ async fn what_cannot_be_right_is_denied_without_a_process() {
     let verdicts = join_all(passwords.iter().map(check)).await;
     assert_eq!(verdicts, vec![Verdict::Denied; passwords.len()]);
     for user in ["root", "_apt", "Ada.L", "host$", "a-b_c.9", &"a".repeat(32)] {
-        assert!(is_user(user), "{user}");
+        assert!(is_user_name(user), "{user}");
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use protocol::Manifest;
 use protocol::manifest::{Example, Method};
-use protocol::{Manifest, Role};
+use sysadmd::dispatch::Needs;
 
 use super::{built_in, code, head, row, schema, word};
 
@@ -33,7 +34,11 @@ pub(super) fn page() -> String {
     let mut page = HEAD.to_owned();
     page += &head(&["Method", "`action`", "Kind", "Role", ""]);
     for own in sysadmd::dispatch::own_methods() {
-        let role = own.role.map_or("anybody", Role::as_str);
+        let role = match own.needs {
+            Needs::Nothing => "anybody",
+            Needs::Login => "any",
+            Needs::Role(role) => role.as_str(),
+        };
         let action = own.action.map(code).unwrap_or_default();
         page += &row(&[&code(own.method), &action, &word(&own.kind), role, own.summary]);
     }

@@ -1,4 +1,4 @@
-//! A rate: so many a second on average, so many at once.
+//! Floor 1: a rate, so many a second on average, so many at once.
 //!
 //! Pure arithmetic on moments that the caller passes in. Kept as one moment (the generic cell rate
 //! algorithm, ITU-T I.371): the time at which the bucket would be full again.
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// A token bucket.
 #[derive(Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     /// Time one token takes to come back.
     interval: Duration,
     /// How far the bucket may be drawn down: all but one token.
@@ -19,13 +19,13 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// A full bucket; rates and bursts below one count as one.
-    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self { interval, slack: interval * (burst.max(1) - 1), full_at: now }
     }
 
     /// Takes one token, or says when there will be one.
-    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+    pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
         if let Some(later) = self.ready_at(now) {
             return Err(later);
         }
@@ -33,8 +33,13 @@ impl Bucket {
         Ok(())
     }
 
+    /// Whether nothing has been taken from it lately.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+
     /// When there will be a token, if there is none now.
-    pub(crate) fn ready_at(&self, now: Instant) -> Option<Instant> {
+    pub fn ready_at(&self, now: Instant) -> Option<Instant> {
         // Before the clock's beginning there is always one.
         self.full_at.checked_sub(self.slack).filter(|at| *at > now)
     }
