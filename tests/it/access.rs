@@ -215,7 +215,10 @@ async fn wrong_credentials_are_refused_at_every_door() {
     // Five cost time; then there is a time to wait.
     let (first, later) = refusals.split_at(5);
     for refusal in first {
-        assert_eq!((&refusal["code"], &refusal["message"]), (&json!("401"), &json!("Unauthorized")));
+        assert_eq!(
+            (&refusal["code"], &refusal["message"]),
+            (&json!("401"), &json!("Unauthorized"))
+        );
     }
     let told_to_wait = |refusal: &&Value| {
         refusal["code"] == "429" && refusal["fault"]["retry_after_ms"].as_u64() > Some(0)

@@ -12,6 +12,7 @@ const HEAD: &str = "\
 # Event classes
 
 Every event has `seq`, `event_id`, `time`, `source`, `class`, `subject`, `priority`, `message` and `data`; [the SysAdm protocol](../protocols/sysadm.md) says how they look on the wire.
+It is heard from the role that its class declares on, live and in history.
 What a class says of its priority is the default and, when it can be more urgent, the most urgent it may be: 0–2 Information, 3–5 Warning, 6–8 Critical, 9–10 Urgent.
 From 6 on an event is never dropped for a slow client.
 In the shapes below, `?` marks a member of `data` that may be absent.
@@ -27,7 +28,7 @@ struct Class {
 
 pub(super) fn page() -> String {
     let mut page = HEAD.to_owned();
-    page += &head(&["Class", "`source`", "Priority", "Kept", ""]);
+    page += &head(&["Class", "`source`", "Heard from", "Priority", "Kept", ""]);
     let classes: Vec<Class> = classes();
     for Class { name, source, declared } in &classes {
         let ClassDeclaration { priority_default, priority_max, .. } = declared;
@@ -35,7 +36,9 @@ pub(super) fn page() -> String {
         if priority_max > priority_default {
             write!(priority, ", up to {}", priority_max.number()).unwrap();
         }
-        page += &row(&[&code(name), source, &priority, kept(declared.retain), &declared.summary]);
+        let kept = kept(declared.retain);
+        let role = declared.role.as_str();
+        page += &row(&[&code(name), source, role, &priority, kept, &declared.summary]);
     }
     for Class { name, declared, .. } in &classes {
         writeln!(page, "\n## `{name}`\n\n{}.", declared.summary).unwrap();

@@ -1,7 +1,7 @@
 //! Certificates that clients show.
 
 use kit::client::tls_with;
-use rcgen::date_time_ymd;
+use rcgen::{DnType, date_time_ymd};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -12,7 +12,8 @@ use crate::harness::{Door, PATIENCE, Running, Site, until};
 /// The first word that a client with these settings is answered.
 async fn answer(door: &Door, config: ClientConfig) -> Result<String, String> {
     let mut stream = tls_with(door.tls(), config).await?;
-    let mut answer = vec![0; 8];
+    // `HTTP/1.1 ` and the code.
+    let mut answer = vec![0; 12];
     let talk = async {
         stream.write_all(b"GET /rpc/query HTTP/1.1\r\nHost: nas\r\n\r\n").await?;
         stream.read_exact(&mut answer).await
@@ -37,7 +38,8 @@ async fn believing(authority: &Authority) -> Running {
     let mut site = Site::new();
     let path = site.path().join("ca.pem");
     replace(&path, &authority.pem());
-    site.settings = format!("[tls]\nclient_ca = '{}'\n", path.display());
+    let access = "[access]\npassword_login = false\ncertificates = { known = \"viewer\" }\n";
+    site.settings = format!("[tls]\nclient_ca = '{}'\n{access}", path.display());
     site.start().await
 }
 
@@ -58,7 +60,24 @@ async fn a_certificate_is_welcome_and_not_needed() {
     for version in VERSIONS {
         for config in [ours.client(|_| ()), kit::tls::believing()] {
             let answered = answer(&running, only(config, version)).await;
-            assert_eq!(answered.as_deref(), Ok("HTTP/1.1"), "{version:?}");
+            assert_eq!(answered.as_deref(), Ok("HTTP/1.1 401"), "{version:?}");
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_with_a_known_name_logs_its_holder_in() {
+    let ours = Authority::new("ours");
+    let running = believing(&ours).await;
+    let named = |name: &str| {
+        let name = name.to_owned();
+        ours.client(move |params| params.distinguished_name.push(DnType::CommonName, name))
+    };
+    for version in VERSIONS {
+        for (name, answered) in [("known", "HTTP/1.1 200"), ("unknown", "HTTP/1.1 401")] {
+            let config = only(named(name), version);
+            assert_eq!(answer(&running, config).await.as_deref(), Ok(answered), "{name}");
         }
     }
     running.stop().await;
@@ -88,7 +107,7 @@ async fn another_authority_is_believed_without_a_restart() {
     let (before, after) = (Authority::new("before"), Authority::new("after"));
     let running = believing(&before).await;
     let fingerprint = running.daemon.fingerprint();
-    assert_eq!(answer(&running, before.client(|_| ())).await.as_deref(), Ok("HTTP/1.1"));
+    assert_eq!(answer(&running, before.client(|_| ())).await.as_deref(), Ok("HTTP/1.1 401"));
     replace(&running.site.path().join("ca.pem"), &after.pem());
     running.daemon.reload();
     until("the new authority is believed", async || {
