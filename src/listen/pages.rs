@@ -14,6 +14,9 @@ use protocol::{Fault, FaultKind};
 /// By its values a browser says where a request comes from (<https://www.w3.org/TR/fetch-metadata/>).
 const FETCH_SITE: &str = "sec-fetch-site";
 
+/// What a header counts as that is no visible ASCII: nobody's own.
+const UNREADABLE: &str = "?";
+
 /// The rule.
 #[derive(Debug, Clone, Default)]
 pub struct Pages {
@@ -40,14 +43,14 @@ impl Pages {
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Fault> {
         let text = |name: &str| {
             let value = headers.get(name)?;
-            Some(value.to_str().unwrap_or("?").to_lowercase())
+            Some(value.to_str().unwrap_or(UNREADABLE).to_lowercase())
         };
         if headers.get_all(ORIGIN).iter().count() > 1 || headers.get_all(HOST).iter().count() > 1 {
             return Err(Fault::bad_request("a request has one Origin and one Host at most"));
         }
         let host = text(HOST.as_str()).unwrap_or_default();
         match text(ORIGIN.as_str()) {
-            Some(origin) if origin == "null" => Err(foreign(&origin, &host)),
+            Some(origin) if matches!(&*origin, "null" | UNREADABLE) => Err(foreign(&origin, &host)),
             Some(origin) if origin.contains("://") => self.check_page(&origin, &host),
             // A program, or a page that only navigates or loads a picture.
             _ => match text(FETCH_SITE).as_deref() {
@@ -149,6 +152,14 @@ mod tests {
         }
         assert!(verdict(&[("host", "nas"), ("origin", "https://console.example")]));
         assert!(verdict(&[("host", "nas:443"), ("origin", "https://nas")]));
+    }
+
+    #[test]
+    fn an_origin_that_cannot_be_read_is_nobodys() {
+        let mut map = HeaderMap::new();
+        let origin = hyper::header::HeaderValue::from_bytes(b"https://n\xffs").unwrap();
+        map.insert(ORIGIN, origin);
+        assert!(Pages::default().check(&map).is_err());
     }
 
     #[test]
