@@ -14,7 +14,7 @@ mod peer;
 mod penalty;
 mod principal;
 mod recent;
-mod redact;
+pub(crate) mod redact;
 mod rights;
 mod roles;
 mod scope;

@@ -5,13 +5,13 @@
 //! name of a [`Principal`].
 
 mod builtin;
-mod events;
+pub(crate) mod events;
 mod plugins;
 mod session;
 mod sessions;
 mod settings;
 mod tokens;
-mod trail;
+pub(crate) mod trail;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

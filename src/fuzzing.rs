@@ -20,11 +20,14 @@ use crate::host::lines::{Line, Lines};
 use crate::store::{AuditPage, AuditQuery};
 
 pub use crate::access::pam::helper::verdict_in;
+pub use crate::access::redact::redact;
 pub use crate::cli::client::retry_after;
 pub use crate::cli::events::cursor_file::cursor_in;
 pub use crate::cli::output::{bytes as bytes_for_people, clean, moment, one_line, text};
 pub use crate::cli::plugin::child::member;
 pub use crate::cli::when::length;
+pub use crate::dispatch::events::query as log_query;
+pub use crate::dispatch::trail::query as trail_query;
 pub use crate::host::handshake::judge as judge_hello;
 pub use crate::host::permission::{Facts, judge as judge_permission};
 pub use crate::listen::http::proof as header_proof;

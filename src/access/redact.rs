@@ -20,7 +20,7 @@ const BYTES_MAX: usize = 4 * 1024;
 
 /// The arguments with secrets taken out and long things cut: `secrets` are the names that the
 /// method declares.
-pub(super) fn redact(args: &Value, secrets: &[String]) -> Value {
+pub fn redact(args: &Value, secrets: &[String]) -> Value {
     let redacted = keep(args, secrets, 0);
     let bytes = redacted.to_string().len();
     if bytes > BYTES_MAX { json!({ "omitted_bytes": bytes }) } else { redacted }

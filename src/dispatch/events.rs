@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Asked, Dispatch};
 use crate::access::Principal;
 use crate::bus::own_class;
-use crate::sight::Interest;
+use crate::sight::{Interest, Sight};
 use crate::store::{PAGE_MAX, Query};
 
 /// The source of events that clients fire.
@@ -95,19 +95,7 @@ pub(super) async fn list(
     principal: &Principal,
     args: &Value,
 ) -> Result<Json, Fault> {
-    let asked = match args {
-        Value::Null | Value::String(_) => json!({}),
-        other => other.clone(),
-    };
-    let list = List::deserialize(asked)
-        .map_err(|error| Fault::bad_request(format!("the question is wrong: {error}")))?;
-    if !(1..=PAGE_MAX).contains(&list.limit) {
-        return Err(Fault::bad_request(format!("\"limit\" must be from 1 to {PAGE_MAX}")));
-    }
-    list.filter.check().map_err(Fault::bad_request)?;
-    let List { filter, since, until, after_seq, before_seq, limit, newest_first } = list;
-    let interest = Interest { filter, sight: dispatch.sight(principal) };
-    let query = Query { interest, since, until, after_seq, before_seq, limit, newest_first };
+    let query = query(args, dispatch.sight(principal))?;
     let log = dispatch.0.bus.log();
     let page = log.page(query).await.map_err(|error| crate::bus::unreadable(&error))?;
     let bounds = log.bounds();
@@ -119,6 +107,23 @@ pub(super) async fn list(
         "oldest_seq": bounds.oldest,
         "head_seq": bounds.head,
     })))
+}
+
+/// What is asked of the log by somebody with this sight.
+pub fn query(args: &Value, sight: Sight) -> Result<Query, Fault> {
+    let asked = match args {
+        Value::Null | Value::String(_) => json!({}),
+        other => other.clone(),
+    };
+    let list = List::deserialize(asked)
+        .map_err(|error| Fault::bad_request(format!("the question is wrong: {error}")))?;
+    if !(1..=PAGE_MAX).contains(&list.limit) {
+        return Err(Fault::bad_request(format!("\"limit\" must be from 1 to {PAGE_MAX}")));
+    }
+    list.filter.check().map_err(Fault::bad_request)?;
+    let List { filter, since, until, after_seq, before_seq, limit, newest_first } = list;
+    let interest = Interest { filter, sight };
+    Ok(Query { interest, since, until, after_seq, before_seq, limit, newest_first })
 }
 
 /// An event as it also looks when it is delivered.

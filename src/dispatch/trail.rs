@@ -55,7 +55,8 @@ pub(super) async fn answer(dispatch: &Dispatch, action: &str, args: &Value) -> R
     }
 }
 
-fn query(args: &Value) -> Result<AuditQuery, Fault> {
+/// What is asked of the trail.
+pub fn query(args: &Value) -> Result<AuditQuery, Fault> {
     let asked = Asked::deserialize(args)
         .map_err(|error| Fault::bad_request(format!("the question is wrong: {error}")))?;
     if !(1..=LIMIT_MAX).contains(&asked.limit) {

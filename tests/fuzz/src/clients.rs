@@ -1,6 +1,7 @@
 //! What clients send, before and after their login.
 
 use std::io::{self, Cursor, Read, Write};
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,11 @@ use serde_json::{Value, json};
 use sysadmd::access::Proof;
 use sysadmd::access::challenge::{Challenge, PublicKey};
 use sysadmd::config::Limits;
-use sysadmd::fuzzing::{Pages, args_of, header_proof, method_of, websocket_config};
+use sysadmd::fuzzing::{
+    Pages, args_of, header_proof, log_query, method_of, trail_query, websocket_config,
+};
+use sysadmd::sight::Sight;
+use sysadmd::store::PAGE_MAX;
 use sysadmd::wire::sysadm::{self, Wanted};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocket};
@@ -56,6 +61,27 @@ fn message_of(frame: &[u8]) -> Value {
     let payload = &frame[usize::try_from(cursor.position()).unwrap()..];
     assert_eq!(payload.len() as u64, length);
     serde_json::from_slice(payload).unwrap()
+}
+
+/// The arguments of `events/list`.
+pub fn list(data: &[u8]) {
+    let Ok(args) = serde_json::from_slice::<Value>(data) else { return };
+    match log_query(&args, Sight::everything()) {
+        Ok(query) => {
+            assert!((1..=PAGE_MAX).contains(&query.limit));
+            assert!(query.interest.filter.check().is_ok());
+        }
+        Err(fault) => assert_eq!(fault.kind.status(), 400),
+    }
+}
+
+/// The arguments of `rpc/audit`.
+pub fn trail(data: &[u8]) {
+    let Ok(args) = serde_json::from_slice::<Value>(data) else { return };
+    match trail_query(&args) {
+        Ok(query) => assert!((1..=1000).contains(&query.limit)),
+        Err(fault) => assert_eq!(fault.kind.status(), 400),
+    }
 }
 
 /// The arguments of `events/subscribe`.
@@ -115,8 +141,8 @@ pub fn origin(data: &[u8]) {
     let may = pages.check(&headers).is_ok();
     let (Some(origin), Some(host)) = (utf8(origin), utf8(host)) else { return };
     let (origin, host) = (origin.to_lowercase(), host.to_lowercase());
-    if origin == "null" {
-        assert!(!may);
+    if matches!(&*origin, "null" | "?") || !origin.is_ascii() {
+        assert!(!may, "it is nobody's own");
     } else if !origin.contains("://") || origin == "https://listed.example" {
         assert!(may);
     } else if may {
@@ -126,6 +152,12 @@ pub fn origin(data: &[u8]) {
             text.trim_end_matches(":443").trim_end_matches(":80").to_owned()
         };
         assert_eq!(bare(&origin), bare(&host));
+        // And by a name that nobody else can give this machine.
+        let port =
+            host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let name = port.map_or(&*host, |(name, _)| name);
+        let address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        assert!(address || matches!(name, "localhost" | "nas"), "{host} is no name of ours");
     }
 }
 

@@ -37,10 +37,10 @@ macro_rules! each_target {
         $with! {
             words::class words::cursor words::filter words::time
             clients::challenge_key clients::envelope clients::header clients::login
-            clients::origin clients::rest clients::subscribe clients::websocket
+            clients::list clients::origin clients::rest clients::subscribe clients::trail clients::websocket
             plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants
-            logins::certificate logins::pam_answer logins::pam_question
+            logins::certificate logins::pam_answer logins::pam_question logins::redact logins::resource logins::scope
             snapshots::dataset_args snapshots::escape snapshots::mounts snapshots::names
             snapshots::records snapshots::tree_manifest snapshots::zfs_output
             ctl::connection ctl::lengths ctl::messages ctl::output ctl::plugin_output
