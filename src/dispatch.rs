@@ -260,19 +260,28 @@ impl Dispatch {
     /// What this principal may use: method to `read/write` or `read`.
     fn query(&self, principal: &Principal) -> BTreeMap<String, &'static str> {
         let rights = &principal.rights;
-        let may = |method: &str, action: Option<&str>, needs: Needs| match needs {
+        let may_own = |own: &Builtin| match own.needs {
             Needs::Nothing | Needs::Login => true,
-            Needs::Role(least) => rights.may_ever_call(method, action, least),
+            Needs::Role(least) => {
+                let Builtin { method, action, resource, .. } = *own;
+                rights.may_ever_call(&Wish { method, action, least, resource })
+            }
         };
         let mut found: BTreeMap<String, bool> = BTreeMap::new();
         let mut add = |method: &str, kind: Kind| {
             *found.entry(method.to_owned()).or_default() |= kind == Kind::Mutate;
         };
-        for entry in builtin::table().filter(|e| may(e.method, e.action, e.needs)) {
+        for entry in builtin::table().filter(|own| may_own(own)) {
             add(entry.method, entry.kind);
         }
         for DeclaredMethod { method, .. } in self.0.host.methods().iter().filter(|m| m.ready) {
-            if may(&method.method, method.action.as_deref(), Needs::Role(method.role)) {
+            let wish = Wish {
+                method: &method.method,
+                action: method.action.as_deref(),
+                least: method.role,
+                resource: method.resource.as_deref(),
+            };
+            if rights.may_ever_call(&wish) {
                 add(&method.method, method.kind);
             }
         }

@@ -178,15 +178,16 @@ impl Access {
                 scope does not accept it");
             return Ok(None);
         }
-        let session = Resting::New(Who::Token(token.id));
+        let session = Resting::New(Who::Token(token.id, token.hash));
         Ok(self.holder(&token).map(|principal| Known { principal, session }))
     }
 
     /// Who a stored session belongs to, as they stand now.
     async fn revive(&self, who: &Who) -> Result<Option<Principal>, Fault> {
         match who {
-            Who::Token(id) => {
-                let token = self.tokens().await?.into_iter().find(|token| token.id == *id);
+            Who::Token(id, hash) => {
+                let mut tokens = self.tokens().await?.into_iter();
+                let token = tokens.find(|token| token.id == *id && token.hash == *hash);
                 Ok(token.and_then(|token| self.holder(&token)))
             }
             Who::User(name) => self.accounts().by_name(name).await,

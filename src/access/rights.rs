@@ -63,10 +63,15 @@ impl Rights {
         self.0.iter().all(|layer| layer.may_call(wish))
     }
 
-    /// Whether the method may be called at all, whatever it is about: for lists of methods.
-    pub fn may_ever_call(&self, method: &str, action: Option<&str>, least: Role) -> bool {
-        let covered = |grant: &Grant| grant_covers(grant, method, action);
-        self.0.iter().all(|layer| layer.level >= Some(least) || layer.grants.iter().any(covered))
+    /// Whether the method may be called at all, whatever it is about: for lists of methods. The
+    /// wish's resource is the method's template here.
+    pub fn may_ever_call(&self, wish: &Wish<'_>) -> bool {
+        let covered = |grant: &Grant| {
+            let may_be_about = wish.resource.is_some() || grant.resources.is_empty();
+            may_be_about && grant_covers(grant, wish.method, wish.action)
+        };
+        let level = Some(wish.least);
+        self.0.iter().all(|layer| layer.level >= level || layer.grants.iter().any(covered))
     }
 
     /// Whether an event of this class about this subject may be fired. That it is a class for
@@ -189,8 +194,10 @@ mod tests {
         assert!(!may("rpc/plugins", "restart", Some("/plugins/other")));
         assert!(!may("rpc/plugins", "restart", None), "bound rights need a resource");
         assert!(!rights.is_full());
-        assert!(rights.may_ever_call("rpc/plugins", Some("restart"), Role::Operator));
-        assert!(!rights.may_ever_call("rpc/tokens", Some("list"), Role::Admin));
+        let ever = |method, action, about| rights.may_ever_call(&wish(method, action, about));
+        assert!(ever("rpc/plugins", Some("restart"), Some("/plugins/{id}")));
+        assert!(!ever("rpc/plugins", Some("restart"), None), "bound rights need a resource");
+        assert!(!ever("rpc/tokens", Some("list"), None));
     }
 
     #[test]

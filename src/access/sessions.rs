@@ -28,8 +28,9 @@ const TIDY_EVERY_MICROS: u64 = 60_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Who {
-    /// The holder of a made token.
-    Token(Uuid),
+    /// The holder of a made token, with the hash of its text at the time: a rotated token is
+    /// another one.
+    Token(Uuid, Hash),
     /// A user of this machine.
     User(String),
     /// A user of this machine who has proved to have an RSA key.
@@ -150,7 +151,7 @@ fn oldest(now: Time) -> Time {
 
 fn describe(session: &StoredSession) -> SessionInfo {
     let who = match session.who.read() {
-        Ok(Who::Token(id)) => format!("token {id}"),
+        Ok(Who::Token(id, _)) => format!("token {id}"),
         Ok(Who::User(name)) => format!("user:{name}"),
         Ok(Who::Key { account, .. }) => format!("user:{account} (key)"),
         Err(_) => "unknown".to_owned(),

@@ -61,9 +61,10 @@ const VIEWER: Needs = Needs::Role(Role::Viewer);
 const OPERATOR: Needs = Needs::Role(Role::Operator);
 const ADMIN: Needs = Needs::Role(Role::Admin);
 
-/// What a plugin and a token are called in rights.
+/// What a plugin and a token are called in rights; an event is about its subject.
 const PLUGIN: &str = "/plugins/{id}";
 const TOKEN: &str = "/tokens/{id}";
+const SUBJECT: &str = "{subject}";
 
 /// What can be called on every connection.
 const TABLE: [Builtin; 26] = [
@@ -72,7 +73,7 @@ const TABLE: [Builtin; 26] = [
     query("rpc/hello", ANYBODY, "Opts in to what the classic protocol does not have"),
     query("events/subscribe", LOGIN, "Has events delivered, from now on or from the log"),
     query("events/list", LOGIN, "Answers one page of the event log"),
-    mutate("events/fire", OPERATOR, "Records an event of your own"),
+    mutate("events/fire", OPERATOR, "Records an event of your own").about(SUBJECT),
     query("rpc/plugins", VIEWER, "Lists the plugins and where they stand").on("list"),
     mutate("rpc/plugins", OPERATOR, "Starts a plugin, also out of quarantine")
         .on("start")

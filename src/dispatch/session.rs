@@ -123,6 +123,11 @@ impl Session {
         }
     }
 
+    /// Ends the subscriptions: nothing more is heard.
+    pub fn fall_silent(&mut self) {
+        self.subscriptions.clear();
+    }
+
     /// How long the login is good for, if it ends by itself; zero when it has expired.
     pub fn time_left(&self) -> Option<Duration> {
         let now = self.dispatch.clock().now();

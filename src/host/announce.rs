@@ -1,4 +1,5 @@
-//! Tells everybody when a plugin changes its state: events of class `plugin.state`.
+//! Tells everybody when a plugin changes its state: events of class `plugin.state`, each recorded
+//! together with its entry in the audit trail.
 
 use protocol::manifest::ClassDeclaration;
 use protocol::{Draft, Json, Priority};
@@ -7,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::status::State;
 use crate::bus::{Bus, own_class};
+use crate::store::AuditEntry;
 
 /// The class of a change of state.
 const STATE_CLASS: &str = "plugin.state";
@@ -56,7 +58,8 @@ pub(crate) async fn run(mut changes: mpsc::Receiver<Change>, bus: Bus) {
     let Some(own) = own_class(STATE_CLASS) else { return };
     while let Some(change) = changes.recv().await {
         let Some(draft) = draft(&own.declared, &change) else { continue };
-        if let Err(fault) = bus.publish(&own.source, draft, own.declared.retain).await {
+        let entry = entry(&own.source, &change, draft.data.clone());
+        if let Err(fault) = bus.publish_audited(&own.source, draft, entry).await {
             let plugin = change.plugin;
             tracing::error!(plugin, %fault, "its change of state was not recorded");
         }
@@ -71,6 +74,17 @@ fn draft(declared: &ClassDeclaration, change: &Change) -> Option<Draft> {
         format!("The plugin {} is {}: {}", change.plugin, change.to.as_str(), change.reason);
     draft.data = Json::of(change).ok()?;
     Some(draft)
+}
+
+/// In the audit trail: the daemon's own doing, with the new state as its outcome.
+fn entry(actor: &str, change: &Change, details: Json) -> AuditEntry {
+    AuditEntry {
+        actor: actor.to_owned(),
+        origin: "host".to_owned(),
+        method: STATE_CLASS.to_owned(),
+        outcome: change.to.as_str().to_owned(),
+        details,
+    }
 }
 
 fn priority(declared: &ClassDeclaration, state: State) -> Priority {

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use protocol::{Fault, Filter, Json, Overflow, Request, Start};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -47,6 +47,9 @@ enum Next {
     Leave,
     Cut,
 }
+
+/// How long calls of a login that was revoked may still be answered.
+const FINISHING: Duration = Duration::from_millis(500);
 
 const EXPIRED: Next = Next::Close(CloseCode::Library(4001), Cow::Borrowed("the login has expired"));
 
@@ -167,7 +170,10 @@ impl Conversation {
             }
             Wake::Time => self.keep_time().await,
             Wake::Revoked if self.session.still_counts() => Next::GoOn,
-            Wake::Revoked => closing(CloseCode::Library(4001), "the login was revoked"),
+            Wake::Revoked => {
+                self.finish_calls().await;
+                closing(CloseCode::Library(4001), "the login was revoked")
+            }
             Wake::Stop if self.tasks.stop_signal().is_set() => {
                 closing(CloseCode::Away, "stopping; retry_after_ms=1000")
             }
@@ -175,6 +181,15 @@ impl Conversation {
                 closing(CloseCode::Again, "room is needed for others; retry_after_ms=1000")
             }
         }
+    }
+
+    /// Ends the subscriptions and lets what was asked before be answered: whoever rotates their own
+    /// token is still told the new one.
+    async fn finish_calls(&mut self) {
+        self.session.fall_silent();
+        self.spare = None;
+        let all = u32::try_from(self.limits().calls_in_flight).unwrap_or(u32::MAX);
+        timeout(FINISHING, self.calls.acquire_many(all)).await.ok();
     }
 
     async fn hear(&mut self, message: Message) -> Next {

@@ -13,6 +13,7 @@
 )]
 
 mod access;
+mod audit;
 mod bad_input;
 mod chance;
 mod classic;
@@ -23,10 +24,13 @@ mod front;
 mod harness;
 mod hostile;
 mod http;
+mod keys;
 mod player;
 mod protocol_page;
 mod raw;
 mod reference;
+mod rights;
+mod sessions;
 mod slow;
 mod subscribe;
 mod tidy;
