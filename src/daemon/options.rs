@@ -7,6 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use nix::sys::prctl::set_dumpable;
+use nix::sys::resource::{Resource, setrlimit};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, FilterFn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{EX_CONFIG, Environment, StartError, built_in};
 use crate::clock::Clock;
@@ -24,7 +30,8 @@ Signals:
                     terminal being closed
 
 Environment:
-  SYSADMD_LOG       what is logged to standard error, such as debug [default: info]
+  SYSADMD_LOG       what is logged to standard error, such as debug [default: info]; of libraries
+                    never more than info, because their lines hold what clients send
   XDG_STATE_HOME    where a daemon that is not root's keeps what it writes, in sysadmd/
 
 Exit codes:
@@ -117,6 +124,7 @@ fn serve(options: Options) -> ExitCode {
     }
     heed_signals();
     log_to_stderr();
+    keep_memory_private(is_root);
     match run(&config, is_root) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -130,6 +138,18 @@ fn serve(options: Options) -> ExitCode {
 fn heed_signals() {
     if let Err(error) = nix::sys::signal::SigSet::all().thread_unblock() {
         complain(&format!("signals that were blocked stay blocked: {error}"));
+    }
+}
+
+/// Passwords and tokens pass through this memory: no core file of it is written, for a person's
+/// daemon neither, and root's cannot be looked into by a process that has no such capability. A
+/// plugin begins anew with `execve`, which gives back everything but the limit.
+fn keep_memory_private(is_root: bool) {
+    let cores = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // Whoever runs a daemon of their own may look into it.
+    let looks = if is_root { set_dumpable(false) } else { Ok(()) };
+    if let Err(error) = cores.and(looks) {
+        tracing::warn!(%error, "a core file of this process could be written");
     }
 }
 
@@ -188,16 +208,25 @@ fn check_all(config: &Config) -> ExitCode {
 }
 
 fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SYSADMD_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = EnvFilter::try_from_env("SYSADMD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         // Telling standard error that nothing can be written to it would be a panic.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(lines.with_filter(wanted.and(harmless()))).init();
+}
+
+/// Nothing below `info` of what is not ours, whatever is asked for: libraries print the frames, the
+/// headers and the keys they handle, and there is no telling what stands in them.
+fn harmless() -> FilterFn {
+    FilterFn::new(|line| *line.level() <= tracing::Level::INFO || is_ours(line.target()))
+}
+
+/// Whether a module of this program said it.
+fn is_ours(target: &str) -> bool {
+    target.split("::").next() == Some("sysadmd")
 }
 
 /// Says a sentence to whoever started us, before there is a log.
@@ -210,6 +239,19 @@ fn complain(sentence: &str) {
 mod tests {
     use super::*;
     use crate::daemon::{EX_DATAERR, EX_IOERR, EX_TEMPFAIL, EX_UNAVAILABLE};
+
+    #[test]
+    fn only_our_own_modules_are_ours() {
+        for (target, ours) in [
+            ("sysadmd", true),
+            ("sysadmd::listen::http", true),
+            ("sysadmd_x::frames", false),
+            ("tungstenite::protocol", false),
+            ("hyper::proto", false),
+        ] {
+            assert_eq!(is_ours(target), ours, "{target}");
+        }
+    }
 
     #[test]
     fn the_help_names_the_numbers_that_are_used() {
