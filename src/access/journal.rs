@@ -15,7 +15,7 @@ use super::Source;
 use super::peer::Peer;
 use super::redact::redact;
 use crate::bucket::Bucket;
-use crate::store::{AuditEntry, AuditTrail};
+use crate::store::{AuditEntry, AuditTrail, StoreError};
 
 /// Refusals of one source that are recorded at once, and each second after that.
 const REFUSALS: (u32, u32) = (1, 20);
@@ -169,15 +169,18 @@ impl Journal {
     async fn append(&self, entry: AuditEntry) -> Result<u64, Fault> {
         self.trail.append(entry).await.map_err(|error| {
             tracing::error!(%error, "the audit trail could not be written");
-            unwritable()
+            unwritable(&error)
         })
     }
 }
 
 /// Nothing may be changed that cannot be recorded.
-fn unwritable() -> Fault {
-    let sentence = "the audit trail cannot be written, so nothing may be changed";
+fn unwritable(error: &StoreError) -> Fault {
+    let sentence = match error {
+        StoreError::Full => "the disk is full, so what is changed could not be recorded",
+        _ => "the audit trail cannot be written, so nothing may be changed",
+    };
     Fault::new(FaultKind::Unavailable, sentence)
-        .with_hint("reading goes on; make room in the daemon's state directory")
+        .with_hint("nothing was changed and reading goes on; make room in the daemon's state directory")
         .with_retry_after_ms(RETRY_MS)
 }

@@ -82,13 +82,14 @@ fn shutdown_does_not_wait_for_ever_for_a_call_that_hangs() {
 #[test]
 fn a_panic_is_a_fault_for_its_caller_and_nobody_else() {
     let mut plugin = Plugin::kit("good");
-    plugin.call(2, "sleep", &json!({ "ms": 200 }));
+    // Long enough for a panic to be told of on a machine that has much to do.
+    plugin.call(2, "sleep", &json!({ "ms": 2_000 }));
     plugin.call(3, "panic", &Value::Null);
     let panicked = plugin.next_answer();
     assert_eq!(panicked["id"], 3);
     assert_eq!(panicked["error"]["data"]["kind"], "internal");
     assert!(!panicked.to_string().contains("as asked for"), "the cause went to the caller");
-    assert_eq!(plugin.next_answer()["result"], json!({ "slept_ms": 200 }));
+    assert_eq!(plugin.next_answer()["result"], json!({ "slept_ms": 2_000 }));
     plugin.call(4, "echo", &json!("still here"));
     assert_eq!(plugin.next_answer()["result"], "still here");
 }
