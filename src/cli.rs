@@ -11,9 +11,11 @@ pub(crate) mod events;
 mod exit;
 #[cfg(test)]
 mod fake;
+mod keys;
 pub(crate) mod output;
 pub(crate) mod plugin;
 mod plugins;
+mod sessions;
 mod snapshots;
 mod status;
 pub(crate) mod target;
@@ -106,9 +108,17 @@ enum DaemonCommand {
     /// Show, take and destroy snapshots
     #[command(subcommand)]
     Snapshots(snapshots::SnapshotsCommand),
-    /// Make, show and revoke tokens
+    /// Make, show, rotate and revoke tokens
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
+    /// Show the roles and what each may do
+    Roles,
+    /// Show and end the sessions of web logins
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// Show, register and revoke keys that log users in
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 /// The command line, for whoever writes it down.
@@ -174,6 +184,9 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Plugins(command) => plugins::run(command, target, style).await,
         DaemonCommand::Snapshots(command) => snapshots::run(command, target, style).await,
         DaemonCommand::Tokens(command) => tokens::run(command, target, style).await,
+        DaemonCommand::Roles => tokens::roles(target, style).await,
+        DaemonCommand::Sessions(command) => sessions::run(command, target, style).await,
+        DaemonCommand::Keys(command) => keys::run(command, target, style).await,
     }
 }
 
