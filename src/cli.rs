@@ -4,6 +4,7 @@
 //! does. It must not know the daemon: it stands on the crate `protocol` and on libraries alone.
 //! `src/bin/sysadmctl.rs` calls it.
 
+mod audit;
 mod backoff;
 pub(crate) mod client;
 mod connect;
@@ -119,6 +120,9 @@ enum DaemonCommand {
     /// Show, register and revoke keys that log users in
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Show, export and verify who did what
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// The command line, for whoever writes it down.
@@ -187,6 +191,7 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Roles => tokens::roles(target, style).await,
         DaemonCommand::Sessions(command) => sessions::run(command, target, style).await,
         DaemonCommand::Keys(command) => keys::run(command, target, style).await,
+        DaemonCommand::Audit(command) => audit::run(command, target, style).await,
     }
 }
 

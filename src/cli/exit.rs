@@ -13,6 +13,7 @@ Exit codes:
     0  it is done
     1  the daemon tried, or refused the request, and says why
     2  the command line is wrong
+   65  the audit trail is not as it was recorded
    69  the daemon cannot be reached
    74  a file of yours cannot be read or written
    75  not now: try again later
@@ -27,6 +28,8 @@ pub(crate) enum Exit {
     Failed,
     /// The command line is wrong.
     Usage,
+    /// What is recorded was altered.
+    Data,
     /// The daemon cannot be reached, or the connection broke.
     Unreachable,
     /// A local file.
@@ -51,6 +54,7 @@ impl Exit {
         match self {
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Data => 65,
             Self::Unreachable => 69,
             Self::File => 74,
             Self::TryAgain => 75,
@@ -170,6 +174,7 @@ mod tests {
         for exit in [
             Exit::Failed,
             Exit::Usage,
+            Exit::Data,
             Exit::Unreachable,
             Exit::File,
             Exit::TryAgain,

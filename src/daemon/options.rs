@@ -1,6 +1,7 @@
 //! The command line of `sysadmd`.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,11 +15,11 @@ use tracing_subscriber::filter::{FilterExt as _, FilterFn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::{EX_CONFIG, Environment, StartError, built_in};
+use super::{EX_CONFIG, EX_DATAERR, Environment, StartError, built_in};
 use crate::clock::Clock;
 use crate::config::{Config, FILE, File, Overrides, Runner};
 use crate::listen::tls::{Tls, TlsError};
-use crate::store::Store;
+use crate::store::{AuditVerdict, Store};
 
 /// sysexits(3): the command was used incorrectly.
 const EX_USAGE: u8 = 64;
@@ -37,7 +38,7 @@ Environment:
 Exit codes:
    0  it was asked to stop; with --check: everything is right
   64  the command line is wrong
-  65  the database cannot be used
+  65  the database cannot be used; with --check also: the audit trail was altered
   69  an address cannot be listened on
   74  the system refused something else
   75  another daemon uses the database: try again later
@@ -61,7 +62,8 @@ struct Options {
     /// Listen here without TLS, on loopback only; may be repeated
     #[arg(long, value_name = "ADDR:PORT")]
     listen_plain: Vec<SocketAddr>,
-    /// Check the configuration, the certificate and the database, say what is wrong, and exit
+    /// Check the configuration, the certificate, the database and the audit trail in it, say what is
+    /// wrong, and exit
     #[arg(long)]
     check: bool,
 }
@@ -195,14 +197,40 @@ fn check_all(config: &Config) -> ExitCode {
         complain("the configuration is right; there is no database yet");
         return ExitCode::SUCCESS;
     }
-    match Store::check_all(&config.state_dir) {
-        Ok(()) => {
-            complain("the configuration and the database are right");
-            ExitCode::SUCCESS
-        }
+    let dir = &config.state_dir;
+    match Store::check_all(dir).and_then(|()| Store::audit_verify_file(dir)) {
+        Ok(verdict) => tell_verdict(&verdict),
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(StartError::from(error).exit_code())
+        }
+    }
+}
+
+fn tell_verdict(verdict: &AuditVerdict) -> ExitCode {
+    match verdict {
+        AuditVerdict::Intact { first, last, head } => {
+            let records = if first > last {
+                "without records".to_owned()
+            } else {
+                format!("records {first} to {last}")
+            };
+            let head = head.iter().fold(String::new(), |mut digits, byte| {
+                // A `String` takes everything that is written to it.
+                write!(digits, "{byte:02x}").ok();
+                digits
+            });
+            complain(&format!(
+                "the configuration and the database are right; the audit trail is intact: \
+                 {records}, head {last}:{head}"
+            ));
+            ExitCode::SUCCESS
+        }
+        AuditVerdict::Broken { seq, what } => {
+            complain(&format!(
+                "the audit trail is not as it was recorded, from record {seq} on: {what}"
+            ));
+            ExitCode::from(EX_DATAERR)
         }
     }
 }
@@ -238,7 +266,7 @@ fn complain(sentence: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::{EX_DATAERR, EX_IOERR, EX_TEMPFAIL, EX_UNAVAILABLE};
+    use crate::daemon::{EX_IOERR, EX_TEMPFAIL, EX_UNAVAILABLE};
 
     #[test]
     fn only_our_own_modules_are_ours() {

@@ -1,0 +1,139 @@
+//! `sysadmctl` and `sysadmd --check` as people start them: a confined token from its making to its
+//! end, and an audit trail that somebody altered.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::harness::{Site, binary};
+
+/// What a program said.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+async fn said(command: &mut Command) -> Said {
+    let output = command.output().await.expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    Said { code: output.status.code().expect("a number"), out, err }
+}
+
+/// `sysadmctl` with these arguments, as the administrator on the unix socket.
+async fn ctl(socket: &Path, args: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sysadmctl"));
+    said(command.env_remove("SYSADMD_TOKEN").arg("--socket").arg(socket).args(args)).await
+}
+
+/// What it prints; it must succeed.
+async fn done(socket: &Path, args: &[&str]) -> String {
+    let said = ctl(socket, args).await;
+    assert_eq!(said.code, 0, "{args:?}: {said:?}");
+    said.out
+}
+
+async fn check(site: &Site) -> Said {
+    let config = site.path().join("sysadmd.toml");
+    std::fs::write(&config, site.toml()).unwrap();
+    let mut command = Command::new(binary());
+    command.arg("--check").arg("--config").arg(&config).arg("--state-dir").arg(site.path());
+    said(&mut command).await
+}
+
+#[tokio::test]
+async fn a_confined_token_lives_and_dies_by_the_command_line() {
+    let running = Site::new().start().await;
+    let socket = running.socket.clone();
+    let made = done(
+        &socket,
+        &[
+            "--json",
+            "tokens",
+            "create",
+            "--name",
+            "ci",
+            "--role",
+            "operator",
+            "--expires",
+            "1h",
+            "--methods",
+            "events/fire,events/list",
+            "--sources",
+            "local",
+            "--rate",
+            "50",
+        ],
+    )
+    .await;
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let (id, first) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    let listed = done(&socket, &["tokens", "list"]).await;
+    assert!(listed.contains("methods=events/fire,events/list sources=local 50/s"), "{listed}");
+
+    done(&socket, &["--token", first, "events", "fire", "by the token"]).await;
+    let refused = ctl(&socket, &["--token", first, "plugins", "list"]).await;
+    assert_eq!(refused.code, 77, "{refused:?}");
+
+    let second = done(&socket, &["tokens", "rotate", id]).await;
+    let ended = ctl(&socket, &["--token", first, "events", "list"]).await;
+    assert_eq!(ended.code, 77, "{ended:?}");
+    done(&socket, &["--token", second.trim(), "events", "fire", "by its new secret"]).await;
+    done(&socket, &["tokens", "revoke", id]).await;
+    let ended = ctl(&socket, &["--token", second.trim(), "events", "list"]).await;
+    assert_eq!(ended.code, 77, "{ended:?}");
+
+    let listed = done(&socket, &["audit", "list", "--method", "rpc/tokens:*"]).await;
+    for action in ["create", "rotate", "revoke"] {
+        assert!(listed.contains(&format!("rpc/tokens:{action}")), "{action}: {listed}");
+    }
+    let exported = done(&socket, &["audit", "export"]).await;
+    let numbers: Vec<u64> = exported
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap())
+        .collect();
+    let all: Vec<u64> = (1..=numbers.len() as u64).collect();
+    assert_eq!(numbers, all, "every record, in order");
+    for secret in [first, second.trim()] {
+        assert!(!exported.contains(secret), "a secret is in the trail");
+    }
+    let roles = done(&socket, &["roles"]).await;
+    assert!(["viewer", "operator", "admin"].iter().all(|role| roles.contains(role)), "{roles}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_altered_audit_record_is_named_by_both_programs() {
+    let running = Site::new().start().await;
+    let socket = running.socket.clone();
+    for message in ["one", "two", "three"] {
+        done(&socket, &["events", "fire", message]).await;
+    }
+    let head = done(&socket, &["audit", "head"]).await;
+    let intact = done(&socket, &["audit", "verify", "--head", head.trim()]).await;
+    assert!(intact.contains(head.trim()), "{intact}");
+    let other = format!("1:{}", "0".repeat(64));
+    let other = ctl(&socket, &["audit", "verify", "--head", &other]).await;
+    assert_eq!(other.code, 65, "{other:?}");
+
+    let site = running.stop().await;
+    let intact = check(&site).await;
+    assert_eq!(intact.code, 0, "{intact:?}");
+    assert!(intact.err.contains("audit trail is intact"), "{intact:?}");
+    let db = rusqlite::Connection::open(site.path().join("sysadmd.db")).unwrap();
+    let altered = db.execute("UPDATE audit SET actor = 'somebody else' WHERE seq = 2", []).unwrap();
+    assert_eq!(altered, 1);
+    drop(db);
+    let checked = check(&site).await;
+    assert_eq!(checked.code, 65, "{checked:?}");
+    assert!(checked.err.contains("record 2"), "{checked:?}");
+
+    let running = site.start().await;
+    let verified = ctl(&running.socket, &["audit", "verify"]).await;
+    assert_eq!(verified.code, 65, "{verified:?}");
+    assert!(verified.err.contains("record 2"), "{verified:?}");
+    running.stop().await;
+}
