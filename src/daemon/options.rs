@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -185,7 +186,17 @@ fn read_file(path: &Path, named: bool, is_root: bool) -> Result<File, String> {
     }
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
-    File::parse(&text, path).map_err(|error| error.to_string())
+    let file = File::parse(&text, path).map_err(|error| error.to_string())?;
+    // What is in /etc, every plugin may read whom the file's own mode lets.
+    let is_open = path.metadata().is_ok_and(|it| it.permissions().mode() & 0o004 != 0);
+    if is_root && is_open && !file.plugins.config.is_empty() {
+        complain(&format!(
+            "everybody, every plugin too, can read {} and what it says to plugins; if that is \
+             secret: chmod o-r",
+            path.display()
+        ));
+    }
+    Ok(file)
 }
 
 fn check_all(config: &Config) -> ExitCode {

@@ -19,6 +19,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 
+use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::execve;
@@ -111,8 +112,16 @@ fn start(policy: &Policy, command: &[CString]) -> Result<Infallible, String> {
     files.close()?;
     calls::close(policy)?;
     let program = &command[0];
-    execve(program, command, &environment)
-        .map_err(|error| format!("cannot run {}: {}", program.to_string_lossy(), error.desc()))
+    execve(program, command, &environment).map_err(|error| {
+        let sentence = format!("cannot run {}: {}", program.to_string_lossy(), error.desc());
+        match policy.user {
+            Some(user) if error == Errno::EACCES => format!(
+                "{sentence}; user {user}, which the plugin runs as, must be let through every \
+                 directory above it and may read and run it (chmod o+rx)"
+            ),
+            _ => sentence,
+        }
+    })
 }
 
 fn limit(policy: &Policy) -> Result<(), String> {
@@ -141,16 +150,21 @@ fn lower(resource: Resource, limit: u64) -> nix::Result<()> {
 /// Made as the plugin's user and not as root: whatever the plugin has put into its place, nothing
 /// can come of it that the plugin could not have done itself.
 fn make_temporary_dir(policy: &Policy) -> Result<(), String> {
-    match DirBuilder::new().mode(0o700).create(policy.temporary_dir()) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            let user = nix::unistd::geteuid();
-            Err(format!(
-                "user {user}, which the plugin runs as, cannot use its state directory {}: {error}; \
-                 every directory above it must let others through (chmod o+x)",
-                policy.state_dir.display()
-            ))
+    let dir = policy.temporary_dir();
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(format!(
+            "user {}, which the plugin runs as, cannot use its state directory {}: {error}; every \
+             directory above it must let others through (chmod o+x)",
+            nix::unistd::geteuid(),
+            policy.state_dir.display()
+        )),
+        Err(error) => {
+            // Such as a full disk: the plugin may do without.
+            say(&format!("{} cannot be made: {error}", dir.display()));
+            Ok(())
         }
-        _ => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ async fn whoever_has_the_daemons_user_cannot_reach_the_daemon() {
     scene.files_are_closed().await;
     scene.sockets_are_closed().await;
     scene.processes_are_closed().await;
+    scene.others_are_left_alone().await;
     scene.calls_are_closed().await;
     scene.limits_hold().await;
     scene.restart().await;

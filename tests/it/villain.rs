@@ -225,6 +225,30 @@ impl Scene {
         }
     }
 
+    /// What a process can do to others of its user, and to their files, without opening anything.
+    pub(crate) async fn others_are_left_alone(&mut self) {
+        let daemon = self.program.pid();
+        let database = self.program.site().path().join("sysadmd.db");
+        let database = database.to_str().expect("a plain path");
+        for code in [
+            format!("import resource; resource.prlimit({daemon}, resource.RLIMIT_CPU, (1, 1))"),
+            format!("import os; os.sched_setaffinity({daemon}, [0])"),
+            format!("import os; os.setpriority(os.PRIO_PROCESS, {daemon}, 19)"),
+            format!("import os; os.chmod({database:?}, 0o666)"),
+            format!("import os; os.chown({database:?}, os.getuid(), -1)"),
+            format!("import os; os.utime({database:?}, (0, 0))"),
+            format!("import os; os.setxattr({database:?}, 'user.x', b'x')"),
+        ] {
+            self.refused(json!({"act": "python", "code": code})).await;
+        }
+        // To itself it may.
+        let code = "import os, resource\n\
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (99, 99))\n\
+                    os.setpriority(os.PRIO_PROCESS, 0, 5)\n\
+                    os.sched_setaffinity(0, os.sched_getaffinity(0))";
+        self.done(json!({"act": "python", "code": code})).await;
+    }
+
     /// Calls that nobody needs.
     pub(crate) async fn calls_are_closed(&mut self) {
         let closed = [

@@ -19,6 +19,7 @@ fn a_plugin_that_means_harm_gets_nowhere() {
         scene.files_are_closed().await;
         scene.sockets_are_closed().await;
         scene.processes_are_closed().await;
+        scene.others_are_left_alone().await;
         scene.calls_are_closed().await;
         scene.limits_hold().await;
 
@@ -142,6 +143,25 @@ fn what_the_manifest_says_of_the_environment_reaches_the_plugin_and_nobody_befor
         for note in written {
             assert_ne!(note.expect("a file").uid(), 0, "root has read it before");
         }
+        program.stop().await;
+    });
+}
+
+#[test]
+fn a_program_that_its_user_cannot_reach_is_named_in_the_reason() {
+    run(async {
+        let mut manifest = kit::plugins::manifest(VILLAIN, &["good"]);
+        manifest["exec"][0] = "./program".into();
+        manifest["restart"]["max"] = 1.into();
+        let site = Site::new().with_plugin(manifest);
+        let dir = site.plugins().join(VILLAIN);
+        fs::copy(kit::plugins::program(), dir.join("program")).expect("the program is copied");
+        fs::set_permissions(&dir, Permissions::from_mode(0o700)).expect("it is closed");
+        let program = site.spawn().await;
+        program.plugin_is(VILLAIN, "quarantined").await;
+        let answer = program.admin().await.call("rpc", "plugins", json!({"action": "list"})).await;
+        let listed = answer.expect("the plugins are listed").to_string();
+        assert!(listed.contains("bad/program: ") && listed.contains("chmod o+rx"), "{listed}");
         program.stop().await;
     });
 }

@@ -98,6 +98,44 @@ const NEVER_HERE: [libc::c_long; 4] =
 #[cfg(not(target_arch = "x86_64"))]
 const NEVER_HERE: [libc::c_long; 0] = [];
 
+/// Calls that change a file by its name in ways Landlock has no say in. By an open file they remain.
+const BY_NAME: [libc::c_long; 9] = [
+    libc::SYS_fchmodat,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    // `fchmodat2`, `setxattrat`, `removexattrat`.
+    452,
+    463,
+    466,
+];
+/// The same of one architecture.
+#[cfg(target_arch = "x86_64")]
+const BY_NAME_HERE: [libc::c_long; 6] = [
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const BY_NAME_HERE: [libc::c_long; 0] = [];
+
+/// Calls that any process of the user may do to any other, and which argument names the other: 0 is
+/// the caller itself.
+const TO_OTHERS: [(libc::c_long, u8); 7] = [
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setattr, 0),
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+];
+
 /// New namespaces.
 const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWNS,
@@ -151,6 +189,9 @@ fn refused(policy: &Policy) -> Result<BpfProgram, seccompiler::BackendError> {
     let shared = SeccompCondition::new(3, Dword, MaskedEq(shared), shared)?;
     rules.insert(number(libc::SYS_mmap), vec![SeccompRule::new(vec![shared])?]);
     sockets(policy, &mut rules)?;
+    if policy.user.is_none() {
+        shared_user(policy, &mut rules)?;
+    }
     let arch = std::env::consts::ARCH.try_into()?;
     let refusal = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch)?.try_into()
@@ -200,6 +241,30 @@ fn sockets(policy: &Policy, rules: &mut Rules) -> Result<(), seccompiler::Backen
         }
     }
     rules.insert(number(libc::SYS_socketpair), pair);
+    Ok(())
+}
+
+/// What a process can do to others of its user, when that user is not the plugin's alone.
+fn shared_user(policy: &Policy, rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
+    let unless_zero =
+        |argument, width| SeccompRule::new(vec![SeccompCondition::new(argument, width, Ne, 0)?]);
+    for (call, argument) in TO_OTHERS {
+        rules.insert(number(call), vec![unless_zero(argument, Dword)?]);
+    }
+    for call in [libc::SYS_setpriority, libc::SYS_ioprio_set] {
+        // All of the group or of the user, which are never named by a 0 of `PRIO_PROCESS` and
+        // `IOPRIO_WHO_PROCESS`.
+        let process = u64::from(call == libc::SYS_ioprio_set);
+        let others = SeccompCondition::new(0, Dword, Ne, process)?;
+        rules.entry(number(call)).or_default().push(SeccompRule::new(vec![others])?);
+    }
+    if policy.write.is_some() {
+        for call in BY_NAME.iter().chain(&BY_NAME_HERE) {
+            rules.insert(number(*call), Vec::new());
+        }
+        // Without a name it is about an open file.
+        rules.insert(number(libc::SYS_utimensat), vec![unless_zero(1, Qword)?]);
+    }
     Ok(())
 }
 

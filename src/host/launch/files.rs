@@ -15,6 +15,9 @@ use super::{say, say_missing};
 /// The newest version whose restrictions are asked for; an older kernel gives what it has.
 const VERSION: ABI = ABI::V7;
 
+/// The first version that keeps signals and abstract sockets within.
+const SCOPES: u32 = 6;
+
 /// Programs and libraries.
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// What programs look up. The rights of the files hold as well, so that secrets stay closed. All of
@@ -52,8 +55,17 @@ impl Files {
         let Some(ruleset) = self.0 else { return Ok(()) };
         let status =
             ruleset.restrict_self().map_err(|error| format!("cannot apply Landlock: {error}"))?;
-        if version_of(&status).is_none() {
-            say("this kernel has no Landlock: files are as open as they are to the plugin's user");
+        match version_of(&status) {
+            None => {
+                say(
+                    "this kernel has no Landlock: files are as open as they are to the plugin's user",
+                );
+            }
+            Some(version) if version < SCOPES => say(&format!(
+                "this kernel has an old Landlock ({version}): signals are as open as they are to the \
+                 plugin's user"
+            )),
+            Some(_) => {}
         }
         Ok(())
     }

@@ -119,3 +119,23 @@ fn the_manifest_in_the_guide_is_one() {
     let read = sdk::Manifest::parse(&manifest.to_string()).unwrap();
     assert_eq!(read.methods[0].method, "disk-watch/free");
 }
+
+#[test]
+fn what_a_plugin_asks_for_is_shown_as_the_line_that_grants_it() {
+    let place = Place::new("asks");
+    place.plugin(&["new", "disk-watch", "--lang", "shell"], "");
+    let path = place.0.join("disk-watch/manifest.json");
+    let mut manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let (_, rest) = GUIDE.split_once("\"sandbox\": ").unwrap();
+    let (asked, _) = rest.split_once('\n').unwrap();
+    manifest["sandbox"] = serde_json::from_str(asked).unwrap();
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let (_, rest) = GUIDE.split_once("\ngrants.").unwrap();
+    let (grant, _) = rest.split_once('\n').unwrap();
+    let check = place.plugin(&["check", "disk-watch"], "");
+    assert!(check.status.success(), "{check:?}");
+    let shown = text(&check);
+    let line = shown.lines().find(|line| line.starts_with("NOTE sandbox")).expect(&shown);
+    assert!(line.ends_with(&format!("grants.{grant}")), "{line}");
+}
