@@ -8,6 +8,7 @@ mod audit;
 mod backoff;
 pub(crate) mod client;
 mod connect;
+mod doctor;
 pub(crate) mod events;
 mod exit;
 #[cfg(test)]
@@ -74,6 +75,8 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Daemon(DaemonCommand),
+    /// Say what is wrong with the installation on this machine, and how to mend it
+    Doctor(doctor::Doctor),
     /// Write, check and try a plugin of your own (needs no daemon)
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -145,6 +148,9 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Plugin(command) => return plugin::run(command, json),
         Command::Completions { shell } => completions(&shell),
+        Command::Doctor(doctor) => {
+            in_runtime(doctor::run(&doctor, &connection, Style::of_stdout(json)))
+        }
         Command::Daemon(command) => ask_daemon(command, &connection, json),
     };
     match done {
@@ -166,11 +172,15 @@ fn show_clap(error: &clap::Error) -> ExitCode {
 fn ask_daemon(command: DaemonCommand, connection: &Connection, json: bool) -> Result<(), Failure> {
     let style = Style::of_stdout(json);
     let target = Target::choose(connection)?;
+    in_runtime(perform(command, &target, style))
+}
+
+fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
-    let done = runtime.block_on(perform(command, &target, style));
+    let done = runtime.block_on(work);
     // A thread may still be writing to a pipe that nobody reads.
     runtime.shutdown_background();
     done

@@ -37,6 +37,13 @@ pub(crate) struct Connection {
     pub(crate) fingerprint: Option<Fingerprint>,
 }
 
+impl Connection {
+    /// The token that the options or the environment name.
+    pub(crate) fn token(&self) -> Result<Option<String>, Failure> {
+        token(self)
+    }
+}
+
 const HEADING: &str = "Connection";
 
 /// A daemon and how to get in.

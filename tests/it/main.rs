@@ -20,6 +20,7 @@ mod classic;
 mod command;
 mod conformance;
 mod crash;
+mod doctor;
 mod faults;
 mod front;
 mod harness;

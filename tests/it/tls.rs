@@ -2,6 +2,6 @@
 //! when the daemon's own certificate is replaced.
 
 mod clients;
-mod files;
+pub(crate) mod files;
 mod matrix;
 mod reload;

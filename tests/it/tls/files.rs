@@ -12,16 +12,16 @@ use crate::harness::Site;
 
 /// A certificate that was made for a test.
 #[derive(Debug)]
-pub(super) struct Made {
-    pub(super) pem: String,
-    pub(super) key: String,
-    pub(super) fingerprint: String,
+pub(crate) struct Made {
+    pub(crate) pem: String,
+    pub(crate) key: String,
+    pub(crate) fingerprint: String,
 }
 
 /// Signs certificates of clients.
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-pub(super) fn key() -> KeyPair {
+pub(crate) fn key() -> KeyPair {
     KeyPair::generate().expect("a key")
 }
 
@@ -32,7 +32,7 @@ fn params(name: &str) -> CertificateParams {
 }
 
 /// A self-signed certificate for this key.
-pub(super) fn made(key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Made {
+pub(crate) fn made(key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Made {
     let mut params = params("nas");
     change(&mut params);
     let made = params.self_signed(key).expect("a certificate");
