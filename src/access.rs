@@ -22,6 +22,7 @@ mod sessions;
 mod tokens;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::{Fault, FaultKind, Time};
@@ -53,8 +54,8 @@ pub use tokens::{NewToken, TOKEN_PREFIX, scope_of};
 
 type Hash = [u8; 32];
 
-/// Credentials remembered as revoked while the daemon runs; further ones make every connection look
-/// revoked, which only costs its client a new login.
+/// Credentials remembered as revoked while the daemon runs. One more begins a new era: every login
+/// before it ends, and then nothing needs to be remembered.
 const REVOKED_MAX: usize = 100_000;
 
 /// Knows everybody. Cheap to clone.
@@ -86,6 +87,7 @@ struct Shared {
     journal: Journal,
     rates: Mutex<HashMap<Uuid, Bucket>>,
     revoked: Mutex<HashSet<Credential>>,
+    era: AtomicU64,
     /// Counts revocations; connections look again at each.
     revocations: watch::Sender<u64>,
 }
@@ -109,6 +111,7 @@ impl Access {
             journal: Journal::new(store.audit()),
             rates: Mutex::new(HashMap::new()),
             revoked: Mutex::new(HashSet::new()),
+            era: AtomicU64::new(0),
             revocations: watch::Sender::new(0),
             store,
             clock,
@@ -205,14 +208,21 @@ impl Access {
         let has_expired = principal.time_left(self.now()).is_some_and(|left| left.is_zero());
         let revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         let is_revoked = |credential: &Credential| revoked.contains(credential);
-        !has_expired && revoked.len() < REVOKED_MAX && !principal.credentials.iter().any(is_revoked)
+        !has_expired && !principal.credentials.iter().any(is_revoked)
+    }
+
+    /// Counts the times at which every login ended at once. A login of an earlier era is over.
+    pub fn era(&self) -> u64 {
+        self.0.era.load(Ordering::Acquire)
     }
 
     fn revoke(&self, credential: Credential) {
         let mut revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
-        if revoked.len() < REVOKED_MAX {
-            revoked.insert(credential);
+        if revoked.len() >= REVOKED_MAX {
+            revoked.clear();
+            self.0.era.fetch_add(1, Ordering::AcqRel);
         }
+        revoked.insert(credential);
         drop(revoked);
         self.0.recent.clear();
         self.0.revocations.send_modify(|count| *count += 1);

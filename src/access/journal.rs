@@ -181,6 +181,8 @@ fn unwritable(error: &StoreError) -> Fault {
         _ => "the audit trail cannot be written, so nothing may be changed",
     };
     Fault::new(FaultKind::Unavailable, sentence)
-        .with_hint("nothing was changed and reading goes on; make room in the daemon's state directory")
+        .with_hint(
+            "nothing was changed and reading goes on; make room in the daemon's state directory",
+        )
         .with_retry_after_ms(RETRY_MS)
 }

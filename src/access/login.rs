@@ -13,7 +13,7 @@ use super::pam::{Pam, Verdict};
 use super::penalty::{Attempt, Lane};
 use super::principal::{Credential, Principal};
 use super::sessions::Who;
-use super::{Access, hash, unstored};
+use super::{Access, hash, random_text, unstored};
 
 /// A failed login is answered at a multiple of this after it began, so that its time does not tell
 /// what was wrong: a check by PAM takes a tenth of a second, an unknown name none.
@@ -85,9 +85,13 @@ impl Access {
         let Known { mut principal, session } = self.prove(origin, proof).await?;
         let (session, is_new) = match session {
             Resting::On(secret) => (secret, false),
-            Resting::New(who) => {
-                (self.sessions().begin(origin.peer, &who, self.now()).await?, true)
-            }
+            Resting::New(who) => match self.sessions().begin(origin.peer, &who, self.now()).await {
+                Ok(secret) => (secret, true),
+                // Whoever wants to look must be able to, also when nothing can be stored: the login
+                // holds as long as its connection, and cannot be resumed.
+                Err(fault) if fault.kind == FaultKind::Unavailable => (random_text()?, false),
+                Err(fault) => return Err(fault),
+            },
         };
         principal.credentials.push(Credential::Session(hash(&session)));
         Ok(Login { principal, session, is_new })

@@ -36,6 +36,8 @@ pub struct Session {
     dispatch: Dispatch,
     origin: Origin,
     principal: Option<Principal>,
+    /// When the login was made, in [`crate::access::Access::era`].
+    era: u64,
     /// The session token, when the login was by one.
     token: Option<String>,
     /// What an RSA key is to answer.
@@ -47,7 +49,8 @@ impl Session {
     /// A connection of this principal, or of nobody yet.
     pub fn new(dispatch: Dispatch, origin: Origin, principal: Option<Principal>) -> Self {
         let subscriptions = HashMap::new();
-        Self { dispatch, origin, principal, token: None, challenge: None, subscriptions }
+        let era = dispatch.access().era();
+        Self { dispatch, origin, principal, era, token: None, challenge: None, subscriptions }
     }
 
     /// Where it comes from.
@@ -82,6 +85,7 @@ impl Session {
         if self.principal.as_ref().is_some_and(|before| before.rights != principal.rights) {
             self.subscriptions.clear();
         }
+        self.era = self.dispatch.access().era();
         self.principal = Some(principal);
         self.token = Some(session.clone());
         Ok(session)
@@ -136,7 +140,8 @@ impl Session {
 
     /// Whether the login still counts after something was revoked.
     pub fn still_counts(&self) -> bool {
-        let counts = |principal| self.dispatch.access().still_counts(principal);
+        let access = self.dispatch.access();
+        let counts = |principal| self.era == access.era() && access.still_counts(principal);
         self.principal.as_ref().is_none_or(counts)
     }
 
