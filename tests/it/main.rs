@@ -27,6 +27,7 @@ mod harness;
 mod hostile;
 mod http;
 mod keys;
+mod origins;
 mod player;
 mod protocol_page;
 mod raw;
