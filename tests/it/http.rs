@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::harness::PATIENCE;
+use super::harness::PATIENCE;
 
 /// What came back.
 #[derive(Debug)]
@@ -47,15 +47,16 @@ pub(crate) fn request(method: &str, path: &str, headers: &[String], body: &str) 
 
 /// Sends bytes over TLS and reads until the end.
 pub(crate) async fn over_tls(addr: SocketAddr, bytes: &[u8]) -> Reply {
-    talk(kit::client::tls(addr).await.expect("a connection"), bytes).await
+    over(kit::client::tls(addr).await.expect("a connection"), bytes).await
 }
 
 /// Sends bytes on the unix socket and reads until the end.
 pub(crate) async fn over_unix(socket: &std::path::Path, bytes: &[u8]) -> Reply {
-    talk(UnixStream::connect(socket).await.expect("a connection"), bytes).await
+    over(UnixStream::connect(socket).await.expect("a connection"), bytes).await
 }
 
-async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Reply {
+/// Sends bytes over any stream and reads until the end.
+pub(crate) async fn over(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Reply {
     let mut answer = Vec::new();
     let talk = async {
         // The other side may refuse before it has read everything; its answer tells more.

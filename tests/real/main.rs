@@ -12,6 +12,7 @@
     reason = "a panic is how a test says what did not come"
 )]
 
+mod brute_force;
 mod classic;
 mod first_minute;
 mod full_disk;
@@ -20,6 +21,7 @@ mod hostile;
 #[allow(dead_code, reason = "what these tests do not use of it, the others do")]
 mod it {
     pub(crate) mod harness;
+    pub(crate) mod http;
     pub(crate) mod villain;
 }
 mod passwords;
