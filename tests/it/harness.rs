@@ -4,7 +4,7 @@
 //! Every wait is for a condition and has a bound. Whoever stops a daemon through here is told when
 //! something of it is left: a task, a process, a socket, a database that is not whole.
 
-mod program;
+pub(crate) mod program;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -48,6 +48,8 @@ pub(crate) struct Site {
     pub(crate) plain: bool,
     /// Files that a daemon as a process of its own may open.
     pub(crate) open_files: Option<u64>,
+    /// What a [`Program`] is told to log, as in `SYSADMD_LOG`.
+    pub(crate) log: Option<&'static str>,
     /// Whether a [`Program`] runs as some person when this test runs as root.
     pub(crate) as_person: bool,
 }
@@ -63,6 +65,7 @@ impl Site {
             built_in: false,
             plain: false,
             open_files: None,
+            log: None,
             as_person: false,
         }
     }

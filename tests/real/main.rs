@@ -13,6 +13,7 @@
 )]
 
 mod brute_force;
+mod canaries;
 mod classic;
 mod first_minute;
 mod full_disk;

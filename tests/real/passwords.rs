@@ -18,18 +18,18 @@ use crate::it::harness::{PATIENCE, until};
 use crate::run;
 
 /// By the files of this machine alone.
-const UNIX: &str = "auth required pam_unix.so\naccount required pam_unix.so\n";
+pub(crate) const UNIX: &str = "auth required pam_unix.so\naccount required pam_unix.so\n";
 const RIGHT: &str = "right: a password";
 
 /// A user of this machine and a PAM service, until it is dropped.
-struct Account {
-    user: String,
+pub(crate) struct Account {
+    pub(crate) user: String,
     service: PathBuf,
     pam: Pam,
 }
 
 impl Account {
-    fn new(service: &str) -> Self {
+    pub(crate) fn new(service: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let user = format!("sadtest{}x{number}", std::process::id());
@@ -45,7 +45,7 @@ impl Account {
     }
 
     /// Makes this the user's password.
-    fn set(&self, password: &str) {
+    pub(crate) fn set(&self, password: &str) {
         let mut chpasswd = command("chpasswd", "passwd").stdin(Stdio::piped()).spawn();
         let chpasswd = chpasswd.as_mut().expect("chpasswd starts");
         let mut stdin = chpasswd.stdin.take().expect("its standard input");

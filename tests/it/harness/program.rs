@@ -18,8 +18,9 @@ use super::{Door, PATIENCE, Site, binary, until};
 
 /// `nobody`, who may as much as any person.
 pub(crate) const PERSON: u32 = 65_534;
-/// Lines of its log that are kept: enough to see why a test failed.
-const LINES_MAX: usize = 2_000;
+/// Lines of its log that are kept: enough to see why a test failed, and all of one
+/// that says everything.
+pub(crate) const LINES_MAX: usize = 20_000;
 
 /// A daemon as a process of its own. Dropping it kills the process.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ impl Program {
         if site.plain {
             command.args(["--listen-plain", "127.0.0.1:0"]);
         }
+        command.envs(site.log.map(|wanted| ("SYSADMD_LOG", wanted)));
         let process = Process::start(&mut command);
         let log = Arc::clone(&process.log);
         let ready = tokio::task::spawn_blocking(move || log.line_with("ready")).await;
