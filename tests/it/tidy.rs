@@ -208,6 +208,22 @@ fn every_link_in_the_documentation_leads_to_a_file() {
 }
 
 #[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let mut named = 0;
+    for page in files("docs/security", "md") {
+        for word in read(&page).split('`').filter(|word| word.starts_with("tests/")) {
+            let (file, test) = word.split_once("::").unwrap_or((word, ""));
+            let path = root().join(file);
+            assert!(path.exists(), "{}: there is no {file}", page.display());
+            let there = test.is_empty() || read(&path).contains(&format!("fn {test}("));
+            assert!(there, "{}: there is no test {word}", page.display());
+            named += 1;
+        }
+    }
+    assert!(named >= 30, "{named} tests are named");
+}
+
+#[test]
 fn links_are_found_and_code_is_passed_over() {
     let page = "[a](b.md#c) `[x](y)` [w](https://example.org)\n```\n[n](o)\n```\n[p](../q.md)\n";
     assert_eq!(links(page), ["b.md#c", "../q.md"]);
