@@ -132,6 +132,6 @@ fn shown(style: Style, Finding { check, verdict, what, mend }: &Finding) -> Stri
         Verdict::Problem => style.bold("PROBLEM"),
         Verdict::Unknown => style.faint("unknown"),
     };
-    let mend = mend.as_ref().map(|mend| format!("{:27}mend: {}\n", "", output::clean(mend)));
-    format!("{word}  {check:<16}  {}\n{}", output::clean(what), mend.unwrap_or_default())
+    let mend = mend.as_ref().map(|mend| format!("{:28}mend: {}\n", "", output::clean(mend)));
+    format!("{word}  {check:<17}  {}\n{}", output::clean(what), mend.unwrap_or_default())
 }
