@@ -11,6 +11,7 @@ mod outbox;
 pub(crate) mod pages;
 mod refused;
 pub(crate) mod rest;
+mod routes;
 pub(crate) mod socket;
 mod stream;
 mod timers;

@@ -1,4 +1,4 @@
-//! HTTP/1.1: the websocket upgrade, and everything else to REST.
+//! HTTP/1.1: each request to the face that its path belongs to.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +26,7 @@ use super::admission::Place;
 use super::conversation::{self, Guest};
 use super::pages::Pages;
 use super::rest::{self, Answer};
+use super::routes::{self, Route};
 use super::stream::Stream;
 use crate::access::{Origin, Peer, Principal, Proof};
 use crate::dispatch::Dispatch;
@@ -34,12 +35,12 @@ use crate::lifecycle::Tasks;
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// What every request on one connection has in common.
-struct Connection {
-    dispatch: Dispatch,
-    tasks: Tasks,
+/// What every request on one connection has in common, whichever face answers it.
+pub(super) struct Connection {
+    pub(super) dispatch: Dispatch,
+    pub(super) tasks: Tasks,
     pages: Pages,
-    peer: Peer,
+    pub(super) peer: Peer,
     /// Whoever the kernel or a certificate has named.
     principal: Option<Principal>,
     /// Taken along by the websocket.
@@ -80,24 +81,47 @@ impl Connection {
             tracing::warn!(peer = %self.peer, "refused: {fault}");
             return rest::refusal(&fault);
         }
-        let principal = match self.principal(request.headers()).await {
+        match routes::of(request.uri().path()) {
+            Route::SysAdm => self.sysadm(request).await,
+        }
+    }
+
+    async fn sysadm(&self, request: Request<Incoming>) -> Answer {
+        let principal = match self.authenticate(request.headers()).await {
             Ok(principal) => principal,
             Err(fault) => return rest::refusal(&fault),
         };
-        if let Some(principal) = &principal
-            && let Some(place) = self.place().as_mut()
-            && let Err(fault) = place.known(principal)
-        {
-            return rest::refusal(&fault);
-        }
         if is_upgrade(request.headers()) {
             return self.upgrade(request, principal);
         }
         rest::answer(&self.dispatch, (self.peer, principal.as_ref()), request).await
     }
 
-    /// Who asks: the local peer, or whoever the `Authorization` header proves.
-    async fn principal(&self, headers: &HeaderMap) -> Result<Option<Principal>, Fault> {
+    /// Who asks: the local peer, or whoever the `Authorization` header proves; they have a place
+    /// among their own connections from here on.
+    ///
+    /// # Errors
+    /// As [`crate::access::Access::identify`], and `too-many` without a place.
+    pub(super) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Principal>, Fault> {
+        let principal = self.named_by(headers).await?;
+        if let Some(principal) = &principal {
+            self.settle(principal)?;
+        }
+        Ok(principal)
+    }
+
+    /// Gives whoever was found to ask a place among their own connections.
+    ///
+    /// # Errors
+    /// `too-many` when they have too many.
+    pub(super) fn settle(&self, principal: &Principal) -> Result<(), Fault> {
+        self.place().as_mut().map_or(Ok(()), |place| place.known(principal))
+    }
+
+    async fn named_by(&self, headers: &HeaderMap) -> Result<Option<Principal>, Fault> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Ok(self.principal.clone()) };
         let proof = header.to_str().ok().and_then(proof).ok_or_else(|| {
             Fault::new(
@@ -133,7 +157,8 @@ impl Connection {
         switching(&accept)
     }
 
-    fn place(&self) -> std::sync::MutexGuard<'_, Option<Place>> {
+    /// Where it counts among all connections; a websocket takes it along.
+    pub(super) fn place(&self) -> std::sync::MutexGuard<'_, Option<Place>> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,8 +9,9 @@ use crate::{Class, Priority, Role};
 /// The only manifest version so far.
 pub const MANIFEST_VERSION: u32 = 1;
 
-/// Namespaces that belong to the daemon.
-pub const RESERVED_NAMESPACES: [&str; 3] = ["rpc", "events", "core"];
+/// Namespaces that belong to the daemon: of its own methods, and of other protocols' paths.
+pub const RESERVED_NAMESPACES: [&str; 7] =
+    ["rpc", "events", "core", "v1", "api", "jsonrpc", "cloudevents"];
 
 /// `manifest.json`: who the plugin is, how it is started, what it answers and what it publishes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -315,7 +316,8 @@ fn check_method(method: &Method) -> Result<(), ManifestError> {
         return refuse("lower-case letters, digits, `-` and `_` on both sides of the `/`");
     }
     if RESERVED_NAMESPACES.contains(&namespace) {
-        return refuse("a namespace other than the daemon's own (rpc, events, core)");
+        let own = RESERVED_NAMESPACES.join(", ");
+        return refuse(&format!("a namespace other than the daemon's own ({own})"));
     }
     Ok(())
 }

@@ -1,0 +1,18 @@
+//! Which face a path belongs to: pure.
+//!
+//! Every listener serves every face. What no other face takes is the `SysAdm` protocol's: its
+//! clients open their websocket at any path, and over REST a path is a method. So the first segment
+//! of another face's paths is a namespace that no plugin may have
+//! ([`protocol::manifest::RESERVED_NAMESPACES`]).
+
+/// A face, as far as HTTP has to tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// The websocket of `SysAdm` clients, and REST.
+    SysAdm,
+}
+
+/// The face for a path.
+pub(super) fn of(_path: &str) -> Route {
+    Route::SysAdm
+}
