@@ -21,9 +21,10 @@ mod scope;
 mod sessions;
 mod tokens;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::{Fault, FaultKind, Time};
 use sha2::{Digest as _, Sha256};
@@ -54,9 +55,11 @@ pub use tokens::{NewToken, TOKEN_PREFIX, scope_of};
 
 type Hash = [u8; 32];
 
-/// Credentials remembered as revoked while the daemon runs. One more begins a new era: every login
-/// before it ends, and then nothing needs to be remembered.
+/// Credentials remembered as revoked at once. One more begins a new era: every login before it ends,
+/// and then nothing needs to be remembered.
 const REVOKED_MAX: usize = 100_000;
+/// How long they are remembered: until a session ends by itself. Connections look within a second.
+const REVOKED_FOR: Duration = Duration::from_secs(SESSION_SECONDS);
 
 /// Knows everybody. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -86,7 +89,7 @@ struct Shared {
     penalties: Mutex<Penalties>,
     journal: Journal,
     rates: Mutex<HashMap<Uuid, Bucket>>,
-    revoked: Mutex<HashSet<Credential>>,
+    revoked: Mutex<HashMap<Credential, Instant>>,
     era: AtomicU64,
     /// Counts revocations; connections look again at each.
     revocations: watch::Sender<u64>,
@@ -110,7 +113,7 @@ impl Access {
             penalties: Mutex::new(Penalties::default()),
             journal: Journal::new(store.audit()),
             rates: Mutex::new(HashMap::new()),
-            revoked: Mutex::new(HashSet::new()),
+            revoked: Mutex::new(HashMap::new()),
             era: AtomicU64::new(0),
             revocations: watch::Sender::new(0),
             store,
@@ -166,9 +169,25 @@ impl Access {
     /// Ends the session of this token, and what is connected by it.
     ///
     /// # Errors
-    /// `unavailable` when that cannot be stored.
+    /// `unavailable` when that cannot be stored; then it is worth nothing as long as the daemon
+    /// runs.
     pub async fn end_session(&self, secret: &str) -> Result<(), Fault> {
+        let hash = hash(secret);
+        self.revoke(Credential::Session(hash));
+        self.0.sessions.end(hash).await.map(|_| ())
+    }
+
+    /// Ends a session whose token nobody was told.
+    ///
+    /// # Errors
+    /// `unavailable` when that cannot be stored.
+    pub async fn forget_session(&self, secret: &str) -> Result<(), Fault> {
         self.0.sessions.end(hash(secret)).await.map(|_| ())
+    }
+
+    /// Notes that the session of this token is in use. When that cannot be stored it ends sooner.
+    pub async fn keep_session(&self, secret: &str) {
+        self.0.sessions.keep(&hash(secret), self.now()).await;
     }
 
     /// Every session.
@@ -206,9 +225,12 @@ impl Access {
     /// Whether nothing behind the principal was revoked or has expired.
     pub fn still_counts(&self, principal: &Principal) -> bool {
         let has_expired = principal.time_left(self.now()).is_some_and(|left| left.is_zero());
+        !has_expired && !self.is_any_revoked(&principal.credentials)
+    }
+
+    fn is_any_revoked(&self, credentials: &[Credential]) -> bool {
         let revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_revoked = |credential: &Credential| revoked.contains(credential);
-        !has_expired && !principal.credentials.iter().any(is_revoked)
+        credentials.iter().any(|credential| revoked.contains_key(credential))
     }
 
     /// Counts the times at which every login ended at once. A login of an earlier era is over.
@@ -218,11 +240,15 @@ impl Access {
 
     fn revoke(&self, credential: Credential) {
         let mut revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if revoked.len() >= REVOKED_MAX {
+            revoked.retain(|_, since| now - *since < REVOKED_FOR);
+        }
         if revoked.len() >= REVOKED_MAX {
             revoked.clear();
             self.0.era.fetch_add(1, Ordering::AcqRel);
         }
-        revoked.insert(credential);
+        revoked.insert(credential, now);
         drop(revoked);
         self.0.recent.clear();
         self.0.revocations.send_modify(|count| *count += 1);

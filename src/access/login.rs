@@ -168,6 +168,10 @@ impl Access {
 
     async fn recognize(&self, origin: Origin, secret: &str) -> Result<Option<Known>, Refusal> {
         let hashed = hash(secret);
+        // One that was ended and could not be removed is worth nothing, either.
+        if self.is_any_revoked(&[Credential::Session(hashed)]) {
+            return Ok(None);
+        }
         let session = self.sessions().find(&hashed, origin.peer, self.now()).await?;
         if let Some(who) = session {
             let principal = self.revive(&who).await?;

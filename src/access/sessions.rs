@@ -91,7 +91,7 @@ impl Sessions {
         now: Time,
     ) -> Result<Option<Who>, Fault> {
         let found = self.store.session_by_hash(hash).await.map_err(|error| unstored(&error))?;
-        let Some(mut session) = found else { return Ok(None) };
+        let Some(session) = found else { return Ok(None) };
         let silence = now.micros().saturating_sub(session.used.micros());
         if session.peer != peer.to_string() || silence > SESSION_SECONDS * 1_000_000 {
             return Ok(None);
@@ -100,11 +100,29 @@ impl Sessions {
             tracing::error!("a stored session does not say whose it is");
             return Ok(None);
         };
-        if Duration::from_micros(silence) >= STORE_AFTER {
-            session.used = now;
-            self.store.session_put(session).await.map_err(|error| unstored(&error))?;
-        }
+        self.note_use(session, now).await;
         Ok(Some(who))
+    }
+
+    /// Notes that a session is in use, if it is there.
+    pub(super) async fn keep(&self, hash: &Hash, now: Time) {
+        match self.store.session_by_hash(hash).await {
+            Ok(Some(session)) => self.note_use(session, now).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "a session could not be read"),
+        }
+    }
+
+    /// On a full disk the session goes on and ends sooner.
+    async fn note_use(&self, mut session: StoredSession, now: Time) {
+        let silence = now.micros().saturating_sub(session.used.micros());
+        if Duration::from_micros(silence) < STORE_AFTER {
+            return;
+        }
+        session.used = now;
+        if let Err(error) = self.store.session_refresh(session).await {
+            tracing::warn!(%error, "the use of a session could not be stored");
+        }
     }
 
     /// Ends one.

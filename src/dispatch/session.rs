@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Cursor, Event, Fault, FaultKind, Filter, Overflow, Start};
+use protocol::{Cursor, Event, Fault, FaultKind, Filter, Overflow, Start, Time};
 
 use super::{Dispatch, not_logged_in};
 use crate::access::challenge::Challenge;
-use crate::access::{Login, Origin, Principal, Proof};
+use crate::access::{Login, Origin, Principal, Proof, SESSION_SECONDS};
 use crate::bus::{Face, Outlet, Standing, Subscribe, Subscription};
 use crate::sight::{Interest, Sight};
+
+/// How often a connection notes that its session is in use, in microseconds: a third of what a
+/// session is worth without use.
+const KEEP_EVERY_MICROS: u64 = SESSION_SECONDS * 1_000_000 / 3;
 
 /// Makes the first bytes of a subscription from where the log stands.
 pub type SubscriptionAnswer = Box<dyn FnOnce(&Standing) -> Vec<u8> + Send>;
@@ -40,6 +44,8 @@ pub struct Session {
     era: u64,
     /// The session token, when the login was by one.
     token: Option<String>,
+    /// When it was last noted that it is in use.
+    kept: Time,
     /// What an RSA key is to answer.
     challenge: Option<Challenge>,
     subscriptions: HashMap<String, Subscription>,
@@ -49,8 +55,8 @@ impl Session {
     /// A connection of this principal, or of nobody yet.
     pub fn new(dispatch: Dispatch, origin: Origin, principal: Option<Principal>) -> Self {
         let subscriptions = HashMap::new();
-        let era = dispatch.access().era();
-        Self { dispatch, origin, principal, era, token: None, challenge: None, subscriptions }
+        let (era, kept) = (dispatch.access().era(), Time::default());
+        Self { dispatch, origin, principal, era, token: None, kept, challenge: None, subscriptions }
     }
 
     /// Where it comes from.
@@ -78,7 +84,7 @@ impl Session {
         if let Err(fault) = has_room(&principal) {
             // A session that was there before goes on.
             if is_new {
-                self.dispatch.access().end_session(&session).await?;
+                self.dispatch.access().forget_session(&session).await?;
             }
             return Err(fault);
         }
@@ -88,6 +94,7 @@ impl Session {
         self.era = self.dispatch.access().era();
         self.principal = Some(principal);
         self.token = Some(session.clone());
+        self.kept = self.dispatch.clock().now();
         Ok(session)
     }
 
@@ -116,7 +123,24 @@ impl Session {
         self.login(Proof::Answer { challenge, answer }, has_room).await
     }
 
-    /// Logs out and ends the subscriptions.
+    /// Has it noted now and then that the session is in use: so it can be seen, revoked, and resumed
+    /// for a while after the connection breaks, however long that has lasted.
+    pub async fn keep_alive(&mut self) {
+        let now = self.dispatch.clock().now();
+        if now.micros().saturating_sub(self.kept.micros()) >= KEEP_EVERY_MICROS {
+            self.kept = now;
+            self.note_use().await;
+        }
+    }
+
+    /// Notes that it was in use up to now.
+    pub async fn note_use(&self) {
+        if let Some(token) = &self.token {
+            self.dispatch.access().keep_session(token).await;
+        }
+    }
+
+    /// Logs out and ends the subscriptions, and with the session whatever else is connected by it.
     pub async fn logout(&mut self) {
         self.principal = None;
         self.subscriptions.clear();

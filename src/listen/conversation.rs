@@ -114,6 +114,8 @@ impl Conversation {
     /// What happens rarely is boxed: it would otherwise be memory of every idle client.
     async fn run(mut self: Box<Self>) {
         self.timers.expire_in(self.session.time_left(), Instant::now());
+        // Whoever a header has named may have been revoked before anybody listened here.
+        self.revocations.mark_changed();
         self.allow();
         loop {
             let wake = self.wake().await;
@@ -126,11 +128,8 @@ impl Conversation {
                 }
                 other => Box::pin(self.handle(other)).await,
             };
-            match next {
-                Next::GoOn => {}
-                Next::Close(code, reason) => return Box::pin(self.close(code, reason)).await,
-                Next::Leave => return Box::pin(self.leave()).await,
-                Next::Cut => return,
+            if !matches!(next, Next::GoOn) {
+                return Box::pin(self.end(next)).await;
             }
             let next = self.next_alarm();
             if is_time || next < self.alarm.deadline() {
@@ -144,14 +143,15 @@ impl Conversation {
         let Self { websocket, outbox, calls, alarm, revocations, stop, spare, .. } = self;
         tokio::select! {
             biased;
+            // What ends a connection comes first: whoever never stops talking is no exception.
+            () = stop.wait() => Wake::Stop,
+            Ok(()) = revocations.changed() => Wake::Revoked,
+            () = alarm.as_mut() => Wake::Time,
             heard = websocket.next(), if may_read => Wake::Heard(heard),
             driven = poll_fn(|cx| outbox.poll_drive(cx)) => Wake::Driven(driven),
             Ok(permit) = Arc::clone(calls).acquire_owned(), if spare.is_none() => {
                 Wake::Spare(permit)
             }
-            () = alarm.as_mut() => Wake::Time,
-            Ok(()) = revocations.changed() => Wake::Revoked,
-            () = stop.wait() => Wake::Stop,
         }
     }
 
@@ -415,6 +415,7 @@ impl Conversation {
         if !self.session.still_counts() {
             return EXPIRED;
         }
+        self.session.keep_alive().await;
         self.timers.expire_in(self.session.time_left(), now);
         Next::GoOn
     }
@@ -446,13 +447,20 @@ impl Conversation {
         &self.dispatch.identity().limits
     }
 
-    async fn close(mut self: Box<Self>, code: CloseCode, reason: Cow<'static, str>) {
-        // Whoever is being closed, perhaps because a login was revoked, gets nothing more.
-        socket::close(&mut self.websocket, &self.outbox, code, reason).await;
-    }
-
-    async fn leave(mut self: Box<Self>) {
-        socket::leave(&mut self.websocket, &self.outbox).await;
+    async fn end(mut self: Box<Self>, how: Next) {
+        self.session.fall_silent();
+        match how {
+            // Whoever is being closed, perhaps because a login was revoked, gets nothing more.
+            Next::Close(code, reason) => {
+                socket::close(&mut self.websocket, &self.outbox, code, reason).await;
+            }
+            Next::Leave => socket::leave(&mut self.websocket, &self.outbox).await,
+            Next::Cut | Next::GoOn => {}
+        }
+        // Thousands at once would hold up the daemon's end.
+        if !self.tasks.stop_signal().is_set() {
+            self.session.note_use().await;
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) const READ_BYTES: usize = 2 * 1024;
 const CONTROL_BYTES: usize = 64 * 1024;
 /// How long a close may take to reach the client.
 const CLOSING: Duration = Duration::from_secs(2);
-/// The same of a client that has let its time pass.
+/// The same of a client that has let its time pass, or whose login has ended.
 const CLOSING_LATE: Duration = Duration::from_millis(500);
 /// The same when the place is needed for somebody else.
 const CLOSING_FOR_OTHERS: Duration = Duration::from_millis(50);
@@ -81,7 +81,7 @@ pub(super) async fn close(
     let frame = CloseFrame { code, reason };
     let patience = match code {
         CloseCode::Again => CLOSING_FOR_OTHERS,
-        CloseCode::Normal => CLOSING_LATE,
+        CloseCode::Normal | CloseCode::Library(4001) => CLOSING_LATE,
         _ => CLOSING,
     };
     end(outbox, patience, async {

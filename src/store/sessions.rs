@@ -29,6 +29,13 @@ impl Store {
         self.change(move |db| put(db, &session)).await
     }
 
+    /// Stores when a session was last used, if it is still there.
+    pub async fn session_refresh(&self, session: StoredSession) -> Result<(), StoreError> {
+        let used = session.used.micros().cast_signed();
+        let sql = "UPDATE sessions SET used = ?2 WHERE hash = ?1";
+        self.change(move |db| Ok(db.execute(sql, params![session.hash, used])?)).await.map(|_| ())
+    }
+
     /// The session with this SHA-256.
     pub async fn session_by_hash(
         &self,

@@ -3,6 +3,7 @@
 mod bombs;
 mod files;
 mod slow;
+mod talkers;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

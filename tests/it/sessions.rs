@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::harness::{Door, PATIENCE, Running, Site};
+use crate::harness::{Door, PATIENCE, Running, Site, until};
 
 /// How long whoever is revoked may go on.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
@@ -186,6 +186,56 @@ async fn whoever_is_revoked_hears_nothing_more() {
     }
     stop.send(()).unwrap();
     assert!(firing.await.unwrap() > 9);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn logging_out_ends_whatever_else_is_connected_by_the_session() {
+    let running = Site::new().start().await;
+    let token = running.token("viewer").await;
+    let mut first = running.anonymous().await;
+    let session = login(&mut first, &token).await.unwrap();
+    let mut second = running.remote(&session).await;
+    let mut other = running.remote(&token).await;
+    second.subscribe(json!({"sub": "s"})).await.unwrap();
+    first.send("rpc", "auth_clear", json!("")).await;
+    assert_eq!(second.closed().await, (4001, "the login was revoked".to_owned()));
+    assert!(!is_good(&running, &session).await);
+    assert!(other.call("rpc", "query", json!("")).await.is_ok(), "another session goes on");
+    assert_eq!(first.call("rpc", "query", json!("")).await.unwrap_err()["code"], "401");
+    login(&mut first, &token).await.expect("the connection itself may be used again");
+    drop((first, second, other));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_is_good_as_long_as_its_connection_and_a_while_longer() {
+    let mut site = Site::new();
+    let clock = Clock::fake(Time::from_micros(1_800_000_000_000_000));
+    site.clock = clock.clone();
+    site.settings = "[limits]\nping_s = 1\n".to_owned();
+    let running = site.start().await;
+    let token = running.token("viewer").await;
+    let mut client = running.anonymous().await;
+    let one = login(&mut client, &token).await.unwrap();
+    let used = async || sessions(&running).await.first().map(|told| told["used"].clone());
+    let mut last = used().await;
+    for _ in 0..4 {
+        clock.advance(Duration::from_mins(6));
+        until("its use is noted", async || {
+            // Only to read what comes, such as pings.
+            client.came_within(Duration::from_millis(50)).await;
+            let now = used().await;
+            now.is_some() && std::mem::replace(&mut last, now.clone()) != now
+        })
+        .await;
+    }
+    clock.advance(Duration::from_mins(4));
+    client.close().await;
+    until("the end of its connection is noted", async || used().await != last).await;
+    clock.advance(Duration::from_mins(14));
+    let running = running.restart().await;
+    assert!(is_good(&running, &one).await, "after 42 minutes of which it was silent for 14");
     running.stop().await;
 }
 
