@@ -13,6 +13,7 @@ pub mod pam;
 mod peer;
 mod penalty;
 mod principal;
+mod recall;
 mod recent;
 pub(crate) mod redact;
 mod rights;
@@ -264,6 +265,11 @@ impl Access {
 
     fn succeeded(&self, origin: Origin, account: Option<&str>) {
         self.penalties(|penalties, now| penalties.succeeded(&origin.peer.source(), account, now));
+    }
+
+    /// Nothing was found out about an attempt.
+    fn undecided(&self, origin: Origin, account: &str) {
+        self.penalties(|penalties, now| penalties.undecided(&origin.peer.source(), account, now));
     }
 
     fn penalties<T>(&self, of: impl FnOnce(&mut Penalties, Time) -> T) -> T {

@@ -180,6 +180,8 @@ impl Daemon {
         let access =
             Access::new(Arc::clone(&store), clock.clone(), access_settings(config, &binary))
                 .map_err(|fault| std::io::Error::other(fault.to_string()))?;
+        let recalling = access.clone();
+        tasks.spawn(async move { recalling.recall().await });
         let dispatch = Dispatch::new(identity, bus.clone(), host.clone(), access, clock);
         let listen = Listen::new(dispatch, tasks.clone(), tls.clone(), &config.access);
         overload::begin(listen.refused(), bus.clone(), &tasks);

@@ -255,11 +255,15 @@ impl Access {
                 self.succeeded(origin, Some(user));
                 Err(Refusal::Other(Fault::new(FaultKind::Forbidden, sentence)))
             }
-            Verdict::Busy => Err(Refusal::Other(
-                Fault::new(FaultKind::TooMany, "too many passwords are being checked")
-                    .with_retry_after_ms(BUSY_MS),
-            )),
+            Verdict::Busy => {
+                self.undecided(origin, user);
+                Err(Refusal::Other(
+                    Fault::new(FaultKind::TooMany, "too many passwords are being checked")
+                        .with_retry_after_ms(BUSY_MS),
+                ))
+            }
             Verdict::Unavailable(cause) => {
+                self.undecided(origin, user);
                 tracing::error!(cause, "a password could not be checked");
                 Err(Refusal::Other(
                     Fault::new(FaultKind::Unavailable, "passwords cannot be checked at the moment")

@@ -60,6 +60,7 @@ pub enum Verdict {
 struct Shared {
     settings: PamSettings,
     known: Gate,
+    fresh: Gate,
     unknown: Gate,
 }
 
@@ -67,10 +68,10 @@ impl Pam {
     /// Starts nothing yet.
     pub fn new(settings: PamSettings) -> Self {
         // With yescrypt's usual cost a check takes 0.1 s and 20 MB: six at once are 120 MB, and two
-        // strangers at once leave a small machine to others. Whoever is last in a full lane waits
-        // a second; with a hash that takes ten times as long, still less than the deadline.
-        let (known, unknown) = (Gate::new(4, 32), Gate::new(2, 16));
-        Self(Arc::new(Shared { settings, known, unknown }))
+        // of each kind leave a small machine to others. Whoever is last in a full lane waits a
+        // second; with a hash that takes ten times as long, still less than the deadline.
+        let [known, fresh, unknown] = [(); 3].map(|()| Gate::new(2, 16));
+        Self(Arc::new(Shared { settings, known, fresh, unknown }))
     }
 
     /// Whether the helper is installed. It comes in a package of its own where libpam is there.
@@ -112,6 +113,7 @@ impl Pam {
         let until = Instant::now() + settings.deadline;
         let gate = match lane {
             Lane::Known => &self.0.known,
+            Lane::Fresh => &self.0.fresh,
             Lane::Unknown => &self.0.unknown,
         };
         let Ok(_place) = gate.places.try_acquire() else { return Verdict::Busy };

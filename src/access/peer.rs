@@ -15,6 +15,14 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// Reads what [`Peer`] is written as.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("uid:") {
+            Some(uid) => uid.parse().ok().map(Self::Local),
+            None => text.parse().ok().map(Self::Net),
+        }
+    }
+
     /// Under which failures are counted.
     pub fn source(self) -> Source {
         match self {

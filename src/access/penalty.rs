@@ -7,7 +7,9 @@
 //! one account with successes at another.
 //!
 //! An account on which many fail is never closed to anybody: strangers wait a moment longer for it
-//! and share the slow lane. Where somebody has logged in within 30 days they are no stranger.
+//! and share the slow lane. Where somebody has logged in within 30 days they are no stranger: of
+//! what fails there only what fails on their own account makes them wait, and nobody who has not
+//! logged in stands in their lane.
 //!
 //! What is remembered has a bound; `ledger` says who is forgotten when it is reached.
 
@@ -25,6 +27,7 @@ use std::time::Duration;
 use protocol::Time;
 
 use account::Heat;
+pub(super) use known::GOOD as KNOWN_FOR;
 use known::Known;
 use ledger::Ledger;
 use record::Record;
@@ -83,8 +86,10 @@ impl From<IpAddr> for Source {
 /// Which queue a password check waits in, so that guesses hold up nobody who is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// This source has logged in to this account before, or nothing is held against either.
+    /// This source has logged in to this account before.
     Known,
+    /// Nothing is held against either: anybody once, so a lane that many sources can fill.
+    Fresh,
     /// Everybody else.
     Unknown,
 }
@@ -146,21 +151,24 @@ impl Penalties {
         }
         self.notice(now);
         let account = account.map(|name| self.names.hash_one(name));
+        if let Some(known) = account.and_then(|account| self.known.record(*source, account, now)) {
+            return match known.ask(now) {
+                Ok(_) => Attempt::Go { lane: Lane::Known, delay: Duration::ZERO },
+                Err(retry_after) => Attempt::Refuse { retry_after },
+            };
+        }
         let asked = self.sources.change(*source, now, |record| record.ask(now));
         let is_clean = match asked {
             Some(Err(retry_after)) => return Attempt::Refuse { retry_after },
             Some(Ok(is_clean)) => Some(is_clean),
             None => None,
         };
-        if account.is_some_and(|account| self.known.contains(*source, account, now)) {
-            return Attempt::Go { lane: Lane::Known, delay: Duration::ZERO };
-        }
         let heat = account.and_then(|account| self.accounts.get(&account));
         let heat = heat.map_or(Duration::ZERO, |heat| heat.delay(now));
         // Of whom nothing can be remembered because so many have failed, nothing good is assumed.
         let delay = if is_clean.is_none() { DELAY_MAX } else { heat };
         let is_clean = is_clean == Some(true) && heat.is_zero();
-        let lane = if is_clean { Lane::Known } else { Lane::Unknown };
+        let lane = if is_clean { Lane::Fresh } else { Lane::Unknown };
         Attempt::Go { lane, delay }
     }
 
@@ -170,11 +178,28 @@ impl Penalties {
             return;
         }
         self.notice(now);
+        let account = account.map(|name| self.names.hash_one(name));
+        if let Some(known) = account.and_then(|account| self.known.record(*source, account, now)) {
+            known.fail(now);
+            return;
+        }
         self.sources.change(*source, now, |record| record.fail(now));
-        if let Some(account) = account.map(|name| self.names.hash_one(name))
-            && !self.known.contains(*source, account, now)
-        {
+        if let Some(account) = account {
             self.accounts.change(account, now, |heat| heat.fail(now));
+        }
+    }
+
+    /// It could not be found out whether the credentials are right: for example because too many
+    /// ask at once, which is not the fault of whoever is right.
+    pub fn undecided(&mut self, source: &Source, account: &str, now: Time) {
+        if source.is_exempt() {
+            return;
+        }
+        let account = self.names.hash_one(account);
+        if let Some(known) = self.known.record(*source, account, now) {
+            known.withdraw(now);
+        } else if self.sources.get(source).is_some() {
+            self.sources.change(*source, now, |record| record.withdraw(now));
         }
     }
 
@@ -187,7 +212,14 @@ impl Penalties {
             self.sources.change(*source, now, |record| record.forgive(now));
         }
         if let Some(account) = account {
-            self.known.insert(*source, self.names.hash_one(account), now);
+            self.known.insert(*source, self.names.hash_one(account), now, now);
+        }
+    }
+
+    /// The account was logged in to from there at that time, before this began to be kept.
+    pub fn recall(&mut self, source: &Source, account: &str, at: Time, now: Time) {
+        if !source.is_exempt() {
+            self.known.insert(*source, self.names.hash_one(account), at, now);
         }
     }
 

@@ -87,6 +87,30 @@ fn guessing_is_bounded_and_an_administrator_gets_in_all_the_same() {
     });
 }
 
+#[test]
+fn a_guesser_at_the_same_address_keeps_no_known_administrator_out_not_even_after_a_restart() {
+    assert!(nix::unistd::geteuid().is_root(), "run tests/run as root");
+    crate::run(async {
+        let program = daemon().await;
+        let at = program.addresses[1];
+        let shared = "127.4.0.1";
+        assert_eq!(ask(at, shared, "root", "right").await.status, 200);
+        let program = program.kill().await.spawn().await;
+        let at = program.addresses[1];
+        for turn in 0..5 {
+            let reply = ask(at, shared, &format!("nobody{turn}"), "wrong").await;
+            assert_eq!(reply.status, 401, "{reply:?}");
+        }
+        assert_eq!(ask(at, shared, "nobody", "wrong").await.status, 429, "it has to wait");
+        assert_eq!(ask(at, shared, "root", "right").await.status, 200, "who is known does not");
+        for _ in 0..5 {
+            assert_eq!(ask(at, shared, "root", "wrong").await.status, 401);
+        }
+        assert_eq!(ask(at, shared, "root", "also wrong").await.status, 429, "nor guesses at them");
+        program.stop().await;
+    });
+}
+
 async fn daemon() -> Program {
     let mut site = Site::new();
     let helper = site.path().join("helper");

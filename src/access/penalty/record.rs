@@ -76,6 +76,12 @@ impl Record {
         self.count(now);
     }
 
+    /// Nothing was found out about an attempt: it counts neither way.
+    pub(super) fn withdraw(&mut self, now: Time) {
+        self.settle(now);
+        self.pending = self.pending.saturating_sub(1);
+    }
+
     /// An attempt was right. What the allowance has lost stays lost.
     pub(super) fn forgive(&mut self, now: Time) {
         self.settle(now);

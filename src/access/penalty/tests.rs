@@ -55,9 +55,9 @@ fn acts(sources: u32) -> impl Strategy<Value = Vec<Act>> {
 struct World {
     penalties: Penalties,
     /// Checks that run: when they end, of whom, how.
-    running: Vec<(Time, Source, String, bool)>,
-    /// When checks ended that were wrong.
-    wrong: HashMap<Source, Vec<Time>>,
+    running: Vec<(Time, Source, String, Lane, bool)>,
+    /// When checks ended that were wrong, where, and on the account of somebody known there.
+    wrong: HashMap<(Source, Option<String>), Vec<Time>>,
     refusals: Vec<Duration>,
 }
 
@@ -66,12 +66,13 @@ impl World {
     fn end(&mut self, now: Time) {
         self.running.sort_by_key(|(end, ..)| *end);
         let done = self.running.partition_point(|(end, ..)| *end <= now);
-        for (end, source, account, right) in self.running.drain(..done) {
+        for (end, source, account, lane, right) in self.running.drain(..done) {
             if right {
                 self.penalties.succeeded(&source, Some(&account), end);
             } else {
                 self.penalties.failed(&source, Some(&account), end);
-                self.wrong.entry(source).or_default().push(end);
+                let known = (lane == Lane::Known).then_some(account);
+                self.wrong.entry((source, known)).or_default().push(end);
             }
         }
     }
@@ -83,10 +84,10 @@ impl World {
             self.end(now);
             let (source, account) = (source(act.source), act.account.to_string());
             match self.penalties.may_try(&source, Some(&account), now) {
-                Attempt::Go { delay, .. } => {
+                Attempt::Go { delay, lane } => {
                     assert!(delay <= DELAY_MAX);
                     let end = after(now, Duration::from_millis(act.takes));
-                    self.running.push((end, source, account, act.right));
+                    self.running.push((end, source, account, lane, act.right));
                 }
                 Attempt::Refuse { retry_after } => self.refusals.push(retry_after),
             }
@@ -123,12 +124,14 @@ proptest! {
     #[test]
     fn nobody_elses_failures_touch_who_is_known(acts in acts(50)) {
         let mut world = World { penalties: Penalties::with_bounds(20, 2), ..World::default() };
-        let admin = source(99);
+        let admin = source(0);
         world.penalties.succeeded(&admin, Some("0"), at(0));
         let mut now = at(0);
         for act in acts {
             now = after(now, Duration::from_millis(act.after));
-            world.penalties.failed(&source(act.source), Some("0"), now);
+            // Elsewhere on the administrator's account, at their own address on others.
+            let account = if act.source == 0 { "1" } else { "0" };
+            world.penalties.failed(&source(act.source), Some(account), now);
             let attempt = world.penalties.may_try(&admin, Some("0"), now);
             let free = Attempt::Go { lane: Lane::Known, delay: Duration::ZERO };
             prop_assert_eq!(attempt, free);
@@ -270,8 +273,9 @@ fn many_who_fail_on_one_account_slow_strangers_down_a_little() {
         // Its first attempt is not decided yet.
         Attempt::Go { lane: Lane::Unknown, delay: Duration::ZERO }
     });
-    assert_eq!(penalties.may_try(&source(502), Some("else"), at(2)), free);
-    assert_eq!(penalties.may_try(&source(503), Some("root"), at(601)), free, "it cools down");
+    let fresh = Attempt::Go { lane: Lane::Fresh, delay: Duration::ZERO };
+    assert_eq!(penalties.may_try(&source(502), Some("else"), at(2)), fresh);
+    assert_eq!(penalties.may_try(&source(503), Some("root"), at(601)), fresh, "it cools down");
 }
 
 #[test]
@@ -307,8 +311,60 @@ fn strangers_get_in_when_nobody_more_can_be_remembered() {
     let slow = Attempt::Go { lane: Lane::Unknown, delay: DELAY_MAX };
     assert_eq!(penalties.may_try(&source(77), Some("root"), at(1)), slow);
     assert!(is_refused(penalties.may_try(&source(9), None, at(1))));
+    let fresh = Attempt::Go { lane: Lane::Fresh, delay: Duration::ZERO };
+    assert_eq!(penalties.may_try(&source(77), Some("root"), at(16)), fresh, "there is room again");
+}
+
+#[test]
+fn who_is_known_waits_for_failures_on_their_own_account_and_a_success_ends_that() {
+    let mut penalties = Penalties::default();
+    penalties.succeeded(&source(0), Some("root"), at(0));
+    let mut go = |second| !is_refused(penalties.may_try(&source(0), Some("root"), at(second)));
+    let begun = (0..100).filter(|_| go(0)).count();
+    assert_eq!(begun, ALLOWANCE as usize, "also a guesser at the administrator's address");
+    let mut penalties = Penalties::default();
+    penalties.succeeded(&source(0), Some("root"), at(0));
+    for _ in 0..FAILURES {
+        penalties.failed(&source(0), Some("root"), at(0));
+    }
+    let refused = Attempt::Refuse { retry_after: PENALTY };
+    assert_eq!(penalties.may_try(&source(0), Some("root"), at(0)), refused);
+    let fresh = Attempt::Go { lane: Lane::Fresh, delay: Duration::ZERO };
+    assert_eq!(penalties.may_try(&source(0), Some("else"), at(0)), fresh, "nobody else waits");
+    let later = at(PENALTY.as_secs());
+    assert!(!is_refused(penalties.may_try(&source(0), Some("root"), later)));
+    penalties.succeeded(&source(0), Some("root"), later);
     let free = Attempt::Go { lane: Lane::Known, delay: Duration::ZERO };
-    assert_eq!(penalties.may_try(&source(77), Some("root"), at(16)), free, "there is room again");
+    assert_eq!(penalties.may_try(&source(0), Some("root"), later), free);
+}
+
+#[test]
+fn what_could_not_be_checked_is_held_against_nobody() {
+    let mut penalties = Penalties::default();
+    penalties.succeeded(&source(1), Some("known"), at(0));
+    for (number, account) in [(0, "new"), (1, "known")] {
+        for second in 0..1_000 {
+            let attempt = penalties.may_try(&source(number), Some(account), at(second));
+            assert!(!is_refused(attempt), "{account} at {second}");
+            penalties.undecided(&source(number), account, at(second));
+        }
+    }
+}
+
+#[test]
+fn a_login_from_before_is_as_good_as_one_of_now_but_not_for_longer() {
+    let mut penalties = Penalties::default();
+    let (old, recent) = (at(0), at(29 * 86_400));
+    let now = at(31 * 86_400);
+    // Newest first, as a trail is read backwards.
+    penalties.recall(&source(0), "root", recent, now);
+    penalties.recall(&source(0), "root", old, now);
+    penalties.recall(&source(1), "root", old, now);
+    let free = Attempt::Go { lane: Lane::Known, delay: Duration::ZERO };
+    assert_eq!(penalties.may_try(&source(0), Some("root"), now), free);
+    let fresh = Attempt::Go { lane: Lane::Fresh, delay: Duration::ZERO };
+    assert_eq!(penalties.may_try(&source(1), Some("root"), now), fresh);
+    assert_eq!(penalties.may_try(&source(0), Some("root"), at(60 * 86_400)), fresh);
 }
 
 #[test]
