@@ -57,15 +57,23 @@ pub(crate) async fn over_unix(socket: &std::path::Path, bytes: &[u8]) -> Reply {
 
 /// Sends bytes over any stream and reads until the end.
 pub(crate) async fn over(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Reply {
+    send(&mut stream, bytes).await;
+    answer(&mut stream).await.expect("an answer in time")
+}
+
+/// Sends bytes; [`answer`] is what comes.
+pub(crate) async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
+    // The other side may refuse before it has read everything; its answer tells more.
+    drop(timeout(PATIENCE, stream.write_all(bytes)).await);
+    drop(timeout(PATIENCE, stream.flush()).await);
+}
+
+/// Reads until the end; `None` when it does not come in time.
+pub(crate) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Option<Reply> {
     let mut answer = Vec::new();
-    let talk = async {
-        // The other side may refuse before it has read everything; its answer tells more.
-        drop(stream.write_all(bytes).await);
-        drop(stream.flush().await);
-        drop(stream.read_to_end(&mut answer).await);
-    };
-    timeout(PATIENCE, talk).await.expect("an answer in time");
-    parse(&String::from_utf8_lossy(&answer))
+    // An end without a goodbye is an end.
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.ok().map(drop)?;
+    Some(parse(&String::from_utf8_lossy(&answer)))
 }
 
 fn parse(answer: &str) -> Reply {

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::harness::{Running, Site};
 
 /// Somebody's private key, as PEM.
-struct Key(tempfile::NamedTempFile);
+pub(crate) struct Key(tempfile::NamedTempFile);
 
 impl Key {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = Self(tempfile::NamedTempFile::new().unwrap());
         let words = ["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
         let pem = openssl(&words, b"");
@@ -24,7 +24,7 @@ impl Key {
     }
 
     /// What names it in classic messages.
-    fn encoded(&self) -> String {
+    pub(crate) fn encoded(&self) -> String {
         STANDARD.encode(self.pem())
     }
 
@@ -33,7 +33,7 @@ impl Key {
     }
 
     /// The text under PKCS#1 v1.5 type 1 padding without a hash, to the private exponent.
-    fn answer(&self, text: &str) -> String {
+    pub(crate) fn answer(&self, text: &str) -> String {
         let path = self.0.path().to_str().unwrap();
         let words = ["rsautl", "-sign", "-pkcs", "-inkey", path];
         STANDARD.encode(openssl(&words, text.as_bytes()))

@@ -38,4 +38,5 @@ mod slow;
 mod subscribe;
 mod tidy;
 mod tls;
+mod transcripts;
 mod villain;

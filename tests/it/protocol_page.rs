@@ -1,16 +1,15 @@
-//! Replays the examples of `docs/protocols/sysadm.md` and the recorded conversations, so that
-//! neither can say what the daemon does not do.
-
-use std::path::{Path, PathBuf};
+//! Replays the examples of `docs/protocols/sysadm.md`, so that it cannot say what the daemon does not
+//! do.
 
 use kit::client::SysAdmClient;
+use kit::transcript::Names;
 use protocol::{Cursor, Gap};
 use serde_json::Value;
 use sysadmd::wire::sysadm::OPTED_IN;
 
 use crate::harness::{Running, Site};
 use crate::http;
-use crate::player::{Names, expect, expect_silence};
+use crate::player::{expect, expect_silence};
 
 const PAGE: &str = include_str!("../../docs/protocols/sysadm.md");
 
@@ -83,59 +82,6 @@ async fn every_http_exchange_of_the_page_is_what_happens() {
         assert_eq!(reply.status.to_string(), status, "{turn:?}");
         assert_eq!(names.compare(&json_of(body), &reply.json()), None, "{turn:?}");
     }
-    running.stop().await;
-}
-
-/// `tests/transcripts/README.md` says how a conversation is written down.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_recorded_conversation_can_still_be_had() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/sysadm-v1");
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 3, "{paths:?}");
-    for path in paths {
-        println!("{}", path.display());
-        replay(&std::fs::read_to_string(&path).unwrap()).await;
-    }
-}
-
-/// Each on a daemon of its own: a conversation begins on a log that is empty but for the start.
-async fn replay(conversation: &str) {
-    let running = Site::new().with_kit().start().await;
-    running.ready("kit").await;
-    let mut names = Names::default();
-    names.set("TOKEN", &running.token("admin").await);
-    let mut admin = running.admin().await;
-    let mut client = None;
-    for line in conversation.lines() {
-        println!("{line}");
-        let step: Value = json_of(line);
-        let (verb, what) = step.as_object().and_then(|step| step.iter().next()).unwrap();
-        let talking = client.as_mut();
-        match (verb.as_str(), talking) {
-            ("connect", _) => client = Some(door(&running, what != "unix").await),
-            ("client", Some(client)) => {
-                let text = what.as_str().map_or_else(|| what.to_string(), str::to_owned);
-                client.send_raw(&names.fill(&text)).await;
-            }
-            ("server", Some(client)) => {
-                expect(client, &mut names, std::slice::from_ref(what), true).await;
-            }
-            ("server-in-any-order", Some(client)) => {
-                expect(client, &mut names, what.as_array().unwrap(), false).await;
-            }
-            ("elsewhere", _) => {
-                let text = |name: &str| what[name].as_str().unwrap();
-                let done = admin.call(text("namespace"), text("name"), what["args"].clone()).await;
-                done.unwrap();
-            }
-            ("silence", Some(client)) => expect_silence(client).await,
-            ("remark", _) => {}
-            (verb, _) => panic!("no such step here: {verb}"),
-        }
-    }
-    drop((client, admin));
     running.stop().await;
 }
 

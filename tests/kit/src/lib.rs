@@ -7,3 +7,4 @@ pub mod client;
 pub mod lab;
 pub mod plugins;
 pub mod tls;
+pub mod transcript;
