@@ -20,6 +20,7 @@ mod classic;
 mod command;
 mod conformance;
 mod crash;
+mod describe;
 mod doctor;
 mod faults;
 mod front;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{frame, quote};
 use crate::bus::{Standing, Wording};
+use crate::dispatch::talk::{Replay, Subscribe, Subscribed};
 
 /// One of the classic classes.
 #[derive(Debug, Clone, Copy)]
@@ -146,16 +147,12 @@ fn notice(name: &str, id: &str, args: &Value, frames: &mut Vec<u8>) {
 
 /// The arguments of the answer to a subscription that opted in.
 pub fn standing(sub: &str, standing: &Standing) -> Json {
-    let replay = standing.replay.map(|(from, to)| json!({"from_seq": from, "to_seq": to}));
-    Json::from(json!({
-        "sub": sub,
-        "subscribe": sub,
-        "cursor": standing.cursor,
-        "oldest_seq": standing.oldest_seq,
-        "head_seq": standing.head_seq,
-        "replay": replay,
-        "gap": standing.gap,
-    }))
+    let Standing { cursor, oldest_seq, head_seq, replay, gap } = standing.clone();
+    let replay = replay.map(|(from_seq, to_seq)| Replay { from_seq, to_seq });
+    let (sub, subscribe) = (sub.to_owned(), sub.to_owned());
+    let told = Subscribed { sub, subscribe, cursor, oldest_seq, head_seq, replay, gap };
+    // Every part has a JSON form, so `null` is never reached.
+    Json::from(serde_json::to_value(told).unwrap_or_default())
 }
 
 /// What `events/subscribe` and `events/unsubscribe` ask for.
@@ -180,24 +177,6 @@ pub struct OptedIn {
     pub overflow: Overflow,
     /// Seconds between heartbeats.
     pub heartbeat_s: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    sub: String,
-    #[serde(default)]
-    filter: Filter,
-    #[serde(default)]
-    from: Option<String>,
-    #[serde(default)]
-    overflow: Overflow,
-    #[serde(default = "default_heartbeat")]
-    heartbeat_s: u64,
-}
-
-const fn default_heartbeat() -> u64 {
-    30
 }
 
 /// Reads the arguments of `events/subscribe` and `events/unsubscribe`.
@@ -226,7 +205,7 @@ pub fn subscription(args: &Value) -> Result<Wanted, Fault> {
 }
 
 fn opted_in(args: &Value) -> Result<OptedIn, Fault> {
-    let asked = Asked::deserialize(args)
+    let asked = Subscribe::deserialize(args)
         .map_err(|error| Fault::bad_request(format!("the subscription is wrong: {error}")))?;
     if asked.sub.is_empty() || asked.sub.chars().count() > 64 {
         return Err(Fault::bad_request("\"sub\" must have 1 to 64 characters"));
@@ -243,7 +222,7 @@ fn opted_in(args: &Value) -> Result<OptedIn, Fault> {
             Fault::bad_request(format!("{expected}: {error}"))
         })?),
     };
-    let Asked { sub, filter, overflow, heartbeat_s, .. } = asked;
+    let Subscribe { sub, filter, overflow, heartbeat_s, .. } = asked;
     Ok(OptedIn { sub, filter, start, overflow, heartbeat_s })
 }
 
