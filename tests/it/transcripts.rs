@@ -7,6 +7,7 @@ mod kept;
 mod play;
 mod recorder;
 mod stage;
+mod stand_in;
 mod talk;
 
 use std::collections::BTreeSet;
@@ -63,13 +64,13 @@ fn conversations(face: &str) -> Vec<Conversation> {
     read.collect::<Result<_, _>>().unwrap_or_else(|wrong| panic!("{wrong}"))
 }
 
-/// Files of every version of a face.
+/// Files of every version of a face; of every face, when none is named.
 fn paths(face: &str, ending: &str) -> Vec<PathBuf> {
     let of_face = |dir: &PathBuf| {
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        name.strip_prefix(face).is_some_and(|rest| rest.starts_with("-v"))
+        face.is_empty() || name.strip_prefix(face).is_some_and(|rest| rest.starts_with("-v"))
     };
-    let dirs = listed(&root()).into_iter().filter(of_face);
+    let dirs = listed(&root()).into_iter().filter(|dir| dir.is_dir() && of_face(dir));
     let files = dirs.flat_map(|dir| listed(&dir));
     files.filter(|path| path.extension().is_some_and(|has| has == ending)).collect()
 }

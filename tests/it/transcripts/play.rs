@@ -8,7 +8,7 @@ use kit::transcript::{Body, Connect, Conversation, Elsewhere, Names, Response, S
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::stage::Stage;
+use super::stage::{Stage, World};
 use super::talk::{Bytes, Came, Opened, Talker, Talkers, bytes_of};
 use crate::http::{self, Reply};
 use crate::player::SILENCE;
@@ -50,6 +50,8 @@ impl Play {
                 let came = self.answered(on).await?;
                 compare_reply(self.names(), response, &came)
             }
+            // A script does not wait until something happens elsewhere.
+            Step::Silence if matches!(self.stage.world, World::Script) => Ok(()),
             Step::Silence => match self.talker(on)?.within(SILENCE).await {
                 Some(Came::Text(text)) => Err(format!("nothing was to come, but {text}")),
                 _ => Ok(()),
@@ -165,8 +167,13 @@ impl Play {
     }
 
     pub(super) async fn elsewhere(&mut self, call: &Elsewhere) -> Result<(), String> {
+        // Against a script nothing happens elsewhere, but its names are good.
+        let World::Daemon(daemon) = &self.stage.world else {
+            self.stage.names.say(&call.answer);
+            return Ok(());
+        };
         let args = self.stage.names.say(&call.args);
-        let mut admin = self.stage.daemon.admin().await;
+        let mut admin = daemon.admin().await;
         let answer = admin.call(&call.namespace, &call.name, args).await;
         admin.close().await;
         let answer = answer.map_err(|refusal| format!("elsewhere it is refused: {refusal}"))?;

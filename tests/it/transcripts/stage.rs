@@ -1,7 +1,7 @@
-//! Where a conversation is had: a daemon that has what the conversation needs.
+//! Where a conversation is had: a daemon that has what the conversation needs, or a script.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use kit::transcript::{Names, Needs, Prove};
@@ -12,9 +12,17 @@ use super::talk::Ways;
 use crate::harness::{Door, Running, Site};
 use crate::keys::Key;
 
+/// Who plays the server.
+pub(super) enum World {
+    /// A daemon.
+    Daemon(Door),
+    /// `replay-server`.
+    Script,
+}
+
 /// Everything around a conversation.
 pub(super) struct Stage {
-    pub(super) daemon: Door,
+    pub(super) world: World,
     pub(super) ways: Ways,
     pub(super) names: Names,
     /// The daemon, when it is for this conversation alone.
@@ -40,10 +48,16 @@ impl Stage {
             names.set(name, made["token"].as_str().unwrap_or_default());
             names.set(&format!("{name}_ID"), made["id"].as_str().unwrap_or_default());
         }
-        Self::dress(door.clone(), ways(&door), names, needs).having(own)
+        Self::dress(World::Daemon(door.clone()), ways(&door), names, needs).having(own)
     }
 
-    fn dress(daemon: Door, ways: Ways, mut names: Names, needs: &Needs) -> Self {
+    /// Before a script that serves at this address and has given these names.
+    pub(super) fn script(address: SocketAddr, names: Names, needs: &Needs) -> Self {
+        let ways = Ways { tcp: address, unix: None, source: Ipv4Addr::LOCALHOST };
+        Self::dress(World::Script, ways, names, needs)
+    }
+
+    fn dress(world: World, ways: Ways, mut names: Names, needs: &Needs) -> Self {
         let mut keys = BTreeMap::new();
         for name in &needs.keys {
             let key = Key::new();
@@ -62,7 +76,7 @@ impl Stage {
             }
             dirs.push(dir);
         }
-        Self { daemon, ways, names, own: None, keys, _dirs: dirs }
+        Self { world, ways, names, own: None, keys, _dirs: dirs }
     }
 
     fn having(self, own: Option<Running>) -> Self {
@@ -78,12 +92,15 @@ impl Stage {
 
     /// Stops its own daemon and starts it again.
     pub(super) async fn restart(&mut self) -> Result<(), String> {
+        if let World::Script = self.world {
+            return Ok(());
+        }
         let own = self.own.take().ok_or("only a daemon of one's own can be restarted")?;
         let own = own.restart().await;
         own.ready("kit").await;
         let door = Door::clone(&own);
         self.ways = Ways { source: self.ways.source, ..ways(&door) };
-        self.daemon = door;
+        self.world = World::Daemon(door);
         self.own = Some(own);
         Ok(())
     }
@@ -115,5 +132,5 @@ fn ways(door: &Door) -> Ways {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let source = Ipv4Addr::new(127, 1, high, low);
-    Ways { tcp: door.tls(), tls: true, unix: Some(door.socket.clone()), source }
+    Ways { tcp: door.tls(), unix: Some(door.socket.clone()), source }
 }

@@ -30,7 +30,6 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 #[derive(Debug, Clone)]
 pub(super) struct Ways {
     pub(super) tcp: SocketAddr,
-    pub(super) tls: bool,
     /// Where there is none, TCP is taken instead.
     pub(super) unix: Option<PathBuf>,
     /// The client's own address: logins that fail cost an address time, and it is nobody else's.
@@ -46,10 +45,7 @@ impl Ways {
         let socket = TcpSocket::new_v4().map_err(failed)?;
         socket.bind((self.source, 0).into()).map_err(failed)?;
         let stream = socket.connect(self.tcp).await.map_err(failed)?;
-        if self.tls {
-            return Ok(Box::new(tls_over(stream, self.tcp, believing()).await?));
-        }
-        Ok(Box::new(stream))
+        Ok(Box::new(tls_over(stream, self.tcp, believing()).await?))
     }
 }
 

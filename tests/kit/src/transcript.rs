@@ -6,6 +6,7 @@
 mod names;
 mod pattern;
 
+pub mod script;
 mod shape;
 
 use std::collections::BTreeMap;
