@@ -35,7 +35,7 @@ pub use crate::listen::pages::Pages;
 pub use crate::listen::rest::{args_of, method_of};
 pub use crate::listen::socket::config as websocket_config;
 
-pub use crate::wire::sysadm::login;
+pub use crate::wire::login::login;
 
 const PLAIN: Style = Style { json: false, colour: false };
 

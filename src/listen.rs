@@ -7,6 +7,7 @@ mod admission;
 pub(crate) mod conversation;
 mod echo;
 pub(crate) mod http;
+mod jsonrpc;
 mod outbox;
 pub(crate) mod pages;
 mod refused;

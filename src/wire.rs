@@ -6,7 +6,13 @@
 //! | module | who speaks it |
 //! |---|---|
 //! | [`sysadm`] | `SysAdm` GUIs and scripts, our command line |
+//! | [`jsonrpc`] | programs and generated clients |
+//! | `login`, `subscription` | what is read alike in each of them |
 //! | [`frame`] | websocket framing of what the others word |
 
 pub mod frame;
+pub mod jsonrpc;
+pub(crate) mod login;
+mod pieces;
+pub(crate) mod subscription;
 pub mod sysadm;

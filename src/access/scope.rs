@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use protocol::Fault;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
@@ -17,7 +16,7 @@ const PATTERNS_MAX: usize = 64;
 const LOCAL: &str = "local";
 
 /// Takes from what a token's role allows. What is absent takes nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
     /// The only methods, as patterns of a grant.

@@ -37,6 +37,8 @@ pub struct Limits {
     pub anonymous_message_bytes: usize,
     /// Calls of one connection at once; a client that sends more is not read until one is answered.
     pub calls_in_flight: usize,
+    /// Requests in one JSON-RPC batch; it counts as one call, and they are run one after another.
+    pub batch_requests: usize,
     /// Subscriptions of one connection.
     pub subscriptions: usize,
     /// Bytes that wait for a client that does not read; beyond it a subscription is behind.
@@ -58,6 +60,7 @@ impl Default for Limits {
             message_bytes: 1024 * 1024,
             anonymous_message_bytes: 8 * 1024,
             calls_in_flight: 64,
+            batch_requests: 1_000,
             subscriptions: 20,
             queue_bytes: 256 * 1024,
         }
@@ -106,6 +109,7 @@ impl Limits {
             ("message_bytes", count(self.message_bytes), 4_096, 64 * MIB),
             ("anonymous_message_bytes", count(self.anonymous_message_bytes), 1_024, MIB),
             ("calls_in_flight", count(self.calls_in_flight), 1, 10_000),
+            ("batch_requests", count(self.batch_requests), 1, 100_000),
             ("subscriptions", count(self.subscriptions), 1, 10_000),
             ("queue_bytes", count(self.queue_bytes), 4_096, 1_024 * MIB),
         ];

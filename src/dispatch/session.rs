@@ -220,6 +220,11 @@ impl Session {
         Ok(self.dispatch.sight(principal))
     }
 
+    /// The names of the subscriptions.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &str> {
+        self.subscriptions.keys().map(String::as_str)
+    }
+
     /// How many there are.
     pub fn subscription_count(&self) -> usize {
         self.subscriptions.len()

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::Time;
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::confinement::Confinement;
@@ -12,7 +11,7 @@ use super::discover::{Origin, PluginSpec};
 use super::instance::Link;
 
 /// Where a plugin stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Not running, and nobody wants it to.
@@ -50,7 +49,7 @@ impl State {
 }
 
 /// A plugin as `plugins/list` and the status page show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PluginStatus {
     /// The manifest's id, or the directory's name when there is no readable manifest.
     pub id: String,

@@ -1,4 +1,8 @@
-//! One websocket connection that speaks `SysAdm`: reads requests, has them answered, keeps time.
+//! One websocket connection: reads messages, has them answered, keeps time. What a message means is
+//! the business of the protocol it is spoken in, one module for each.
+
+mod jsonrpc;
+mod sysadm;
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -8,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use protocol::{Fault, Filter, Json, Overflow, Request, Start};
-use serde_json::json;
+use protocol::{Fault, Filter, Json, Overflow, Start};
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::Error;
@@ -22,11 +26,11 @@ use super::socket::{self, READ_BYTES, WebSocket};
 use super::stream::Stream;
 use super::timers::{Due, Timers};
 use crate::access::{Origin, Peer, Principal, SESSION_SECONDS};
-use crate::bus::{Face, Outlet, Standing};
+use crate::bus::{Face, Outlet};
 use crate::config::Limits;
 use crate::dispatch::{Dispatch, Session, Wanted};
 use crate::lifecycle::{Stop, Tasks};
-use crate::wire::sysadm::{self, Classic, OptedIn, Said, Shown};
+use crate::wire::login::{Shown, challenge, login};
 
 /// Everything that can wake a connection.
 enum Wake {
@@ -53,7 +57,17 @@ const FINISHING: Duration = Duration::from_millis(500);
 
 const EXPIRED: Next = Next::Close(CloseCode::Library(4001), Cow::Borrowed("the login has expired"));
 
+/// The protocol that is spoken on a websocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tongue {
+    /// `SysAdm`.
+    SysAdm,
+    /// JSON-RPC 2.0.
+    JsonRpc,
+}
+
 struct Conversation {
+    tongue: Tongue,
     websocket: WebSocket,
     /// Rings when something is due.
     alarm: Pin<Box<Sleep>>,
@@ -68,6 +82,8 @@ struct Conversation {
     spare: Option<OwnedSemaphorePermit>,
     revocations: watch::Receiver<u64>,
     stop: Stop,
+    /// Subscriptions that were given a number for a name.
+    numbered: u64,
 }
 
 /// Who is at the other end.
@@ -82,11 +98,11 @@ pub(super) struct Guest {
 /// Begins a conversation, which a task of its own holds until one side ends it. `read` came in
 /// with the upgrade.
 pub(super) async fn begin(
-    stream: Stream,
-    read: Vec<u8>,
+    (stream, read): (Stream, Vec<u8>),
     dispatch: Dispatch,
     tasks: Tasks,
     Guest { peer, principal, place }: Guest,
+    tongue: Tongue,
 ) {
     let limits = dispatch.identity().limits;
     let (websocket, outbox) = socket::open(stream, read, &limits).await;
@@ -94,9 +110,10 @@ pub(super) async fn begin(
     let begun = place.as_ref().map_or(now, Place::begun);
     let stop = place.as_ref().map_or_else(|| tasks.stop_signal(), Place::stop);
     let conversation = Box::new(Conversation {
+        tongue,
         websocket,
         alarm: Box::pin(sleep_until(now)),
-        session: Session::new(dispatch.clone(), Origin { peer, face: "websocket" }, principal),
+        session: Session::new(dispatch.clone(), Origin { peer, face: tongue.face() }, principal),
         revocations: dispatch.access().revocations(),
         dispatch,
         stop,
@@ -106,8 +123,19 @@ pub(super) async fn begin(
         timers: Timers::new(begun, now),
         calls: Arc::new(Semaphore::new(limits.calls_in_flight)),
         spare: None,
+        numbered: 0,
     });
     tasks.spawn(conversation.run());
+}
+
+impl Tongue {
+    /// What the audit trail calls it.
+    const fn face(self) -> &'static str {
+        match self {
+            Self::SysAdm => "websocket",
+            Self::JsonRpc => "jsonrpc",
+        }
+    }
 }
 
 impl Conversation {
@@ -214,177 +242,33 @@ impl Conversation {
         if self.session.principal().is_none() && text.len() > stranger_max {
             return stranger_too_large(self.limits());
         }
-        match sysadm::decode(&text) {
-            Ok(said) if said.is("rpc", "identify") => {
-                self.say(sysadm::answer(&said, &self.dispatch.identify()));
-            }
-            Ok(said) if is_in_order(&said) => {
-                Box::pin(self.answer(said)).await;
-            }
-            Ok(said) => self.call(&said),
-            Err(garbled) => self.say(sysadm::refusal(&garbled.id, &garbled.fault)),
+        match self.tongue {
+            Tongue::SysAdm => self.hear_sysadm(&text).await,
+            Tongue::JsonRpc => self.hear_jsonrpc(text).await,
         }
         Next::GoOn
     }
 
-    /// Answers what changes the connection itself, before anything behind it is looked at.
-    async fn answer(&mut self, said: Said<'_>) {
-        if said.name.starts_with("auth") {
-            self.authenticate(&said).await;
-        } else {
-            self.subscription(&said).await;
-        }
-    }
-
-    /// Has a call answered by a task of its own, so that a slow one delays nobody.
-    fn call(&mut self, said: &Said<'_>) {
-        let args = match said.read_args() {
-            Ok(args) => args,
-            Err(fault) => return self.say(sysadm::refusal(&said.id, &fault)),
-        };
-        let request = Request::new(&said.namespace, &said.name, args);
-        let id = said.id.clone().into_owned();
-        let (origin, principal) = (self.session.origin(), self.session.principal().cloned());
-        let (dispatch, outbox) = (self.dispatch.clone(), Arc::clone(&self.outbox));
-        let permit = self.spare.take();
-        self.tasks.spawn(async move {
-            let answer = dispatch.call(origin, principal.as_ref(), &request).await;
-            outbox.answer(match answer {
-                Ok(args) => sysadm::answer_to(&request.namespace, &request.name, &id, &args),
-                Err(fault) => sysadm::refusal(&id, &fault),
-            });
-            drop(permit);
-        });
-    }
-
-    async fn authenticate(&mut self, said: &Said<'_>) {
-        if said.name == "auth_clear" {
+    /// Logs in or out as `rpc/NAME` says; the arguments of the answer.
+    async fn authenticate(&mut self, name: &str, args: &Value) -> Result<Json, Fault> {
+        if name == "auth_clear" {
             self.session.logout().await;
             self.timers.stop_all();
             self.timers.expire_in(None, Instant::now());
-            return;
+            return Ok(Json::from(Value::Bool(true)));
         }
         let place = &mut self.place;
         let has_room = |who: &Principal| place.as_mut().map_or(Ok(()), |place| place.known(who));
-        let shown = said.read_args().and_then(|args| sysadm::login(&said.name, &args));
-        let answer = match shown {
-            Ok(Shown::Proof(proof)) => self.session.login(proof, has_room).await,
-            Ok(Shown::Answer(answer)) => self.session.answer_by_key(answer, has_room).await,
-            Ok(Shown::NoAnswer) => return self.ask_for_key(said),
-            Err(fault) => Err(fault),
+        let token = match login(name, args)? {
+            Shown::Proof(proof) => self.session.login(proof, has_room).await?,
+            Shown::Answer(answer) => self.session.answer_by_key(answer, has_room).await?,
+            Shown::NoAnswer => return self.session.ask_for_key().map(|text| challenge(&text)),
         };
-        match answer {
-            Ok(token) => {
-                self.timers.expire_in(self.session.time_left(), Instant::now());
-                if let Some(place) = &self.place {
-                    self.stop = place.stop();
-                }
-                self.say(sysadm::answer(said, &Json::from(json!([token, SESSION_SECONDS]))));
-            }
-            Err(fault) => self.say(sysadm::refusal(&said.id, &fault)),
+        self.timers.expire_in(self.session.time_left(), Instant::now());
+        if let Some(place) = &self.place {
+            self.stop = place.stop();
         }
-    }
-
-    fn ask_for_key(&mut self, said: &Said<'_>) {
-        let answer = match self.session.ask_for_key() {
-            Ok(text) => sysadm::answer(said, &sysadm::challenge(&text)),
-            Err(fault) => sysadm::refusal(&said.id, &fault),
-        };
-        self.say(answer);
-    }
-
-    async fn subscription(&mut self, said: &Said<'_>) {
-        let outcome = match said.read_args().and_then(|args| sysadm::subscription(&args)) {
-            Ok(wanted) => self.subscribe_or_not(said, wanted).await,
-            Err(fault) => Err(fault),
-        };
-        if let Err(fault) = outcome {
-            let anonymous = self.session.principal().is_none();
-            let fault = if anonymous { crate::dispatch::not_logged_in() } else { fault };
-            self.say(sysadm::refusal(&said.id, &fault));
-        }
-    }
-
-    async fn subscribe_or_not(
-        &mut self,
-        said: &Said<'_>,
-        wanted: sysadm::Wanted,
-    ) -> Result<(), Fault> {
-        if self.session.principal().is_none() {
-            return Err(crate::dispatch::not_logged_in());
-        }
-        match (&*said.name, wanted) {
-            ("subscribe", sysadm::Wanted::Classic(classes)) => {
-                self.subscribe_classic(said, &classes).await
-            }
-            ("subscribe", sysadm::Wanted::OptedIn(wanted)) => {
-                self.subscribe_opted_in(said, wanted).await
-            }
-            (_, sysadm::Wanted::Classic(classes)) => {
-                for class in &classes {
-                    self.session.unsubscribe(&classic_key(class));
-                }
-                self.say(sysadm::answer(said, &classic_answer("unsubscribe", &classes)));
-                Ok(())
-            }
-            (_, sysadm::Wanted::OptedIn(OptedIn { sub, .. })) => {
-                self.timers.stop_beating(&sub);
-                if !self.session.unsubscribe(&key(&sub)) {
-                    return Err(Fault::not_found(format!("there is no subscription {sub:?}")));
-                }
-                let args = json!({"sub": sub, "unsubscribe": sub});
-                self.say(sysadm::answer(said, &Json::from(args)));
-                Ok(())
-            }
-        }
-    }
-
-    /// The last event of each class, then the answer, then what follows: as the original does it.
-    async fn subscribe_classic(
-        &mut self,
-        said: &Said<'_>,
-        classes: &[&'static Classic],
-    ) -> Result<(), Fault> {
-        let new = classes.iter().filter(|class| !self.session.is_subscribed(&classic_key(class)));
-        self.session.check_room_for(new.count())?;
-        let mut starts = Vec::new();
-        for class in classes {
-            let filter = Filter::classes(class.patterns.iter().copied());
-            let subscribed = self.session.is_subscribed(&classic_key(class));
-            let mut start = self.session.head();
-            if let Some(last) = self.session.newest(&filter).await? {
-                let mut frame = Vec::new();
-                (class.wording.event)(&last, &start, "", &mut frame);
-                self.say(frame);
-                start.seq = start.seq.max(last.seq.unwrap_or_default());
-            }
-            // One that is live goes on: beginning it anew could repeat what it has delivered.
-            if !subscribed {
-                starts.push((*class, filter, start));
-            }
-        }
-        self.say(sysadm::answer(said, &classic_answer("subscribe", classes)));
-        for (class, filter, start) in starts {
-            let face = Face::new(class.wording, "");
-            let subscribe = self.wanted(filter, Start::After(start), Overflow::Lossless, face);
-            let silent = Box::new(|_: &Standing| Vec::new());
-            self.session.subscribe(classic_key(class), subscribe, silent).await?;
-        }
-        Ok(())
-    }
-
-    async fn subscribe_opted_in(&mut self, said: &Said<'_>, wanted: OptedIn) -> Result<(), Fault> {
-        let OptedIn { sub, filter, start, overflow, heartbeat_s } = wanted;
-        let face = Face::new(&sysadm::OPTED_IN, &sub);
-        let subscribe = self.wanted(filter, start, overflow, face);
-        let (namespace, id) = (said.namespace.clone().into_owned(), said.id.clone().into_owned());
-        let name = sub.clone();
-        let answer = move |standing: &Standing| {
-            sysadm::answer_to(&namespace, "subscribe", &id, &sysadm::standing(&name, standing))
-        };
-        self.session.subscribe(key(&sub), subscribe, Box::new(answer)).await?;
-        self.timers.beat(&sub, Duration::from_secs(heartbeat_s), Instant::now());
-        Ok(())
+        Ok(Json::from(json!([token, SESSION_SECONDS])))
     }
 
     fn wanted(&self, filter: Filter, start: Start, overflow: Overflow, face: Face) -> Wanted {
@@ -422,7 +306,11 @@ impl Conversation {
 
     fn beat(&self, sub: &str) {
         let (name, now) = (sub.to_owned(), self.dispatch.clock().now());
-        self.session.beat(&key(sub), move |cursor| sysadm::heartbeat(&name, cursor, now));
+        let heartbeat = match self.tongue {
+            Tongue::SysAdm => crate::wire::sysadm::heartbeat,
+            Tongue::JsonRpc => crate::wire::jsonrpc::heartbeat,
+        };
+        self.session.beat(&key(sub), move |cursor| heartbeat(&name, cursor, now));
     }
 
     /// Written when everything that was said has been read.
@@ -464,12 +352,6 @@ impl Conversation {
     }
 }
 
-/// Whether a request changes the connection it came on.
-fn is_in_order(said: &Said<'_>) -> bool {
-    let is_login = said.namespace.eq_ignore_ascii_case("rpc") && said.name.starts_with("auth");
-    is_login || said.is("events", "subscribe") || said.is("events", "unsubscribe")
-}
-
 /// What a websocket error calls for.
 fn close_for(error: &Error, limits: &Limits) -> Next {
     match (error, socket::close_for(error, limits)) {
@@ -490,18 +372,11 @@ fn closing(code: CloseCode, reason: &'static str) -> Next {
     Next::Close(code, Cow::Borrowed(reason))
 }
 
-fn classic_answer(verb: &str, classes: &[&'static Classic]) -> Json {
-    // The original keeps one key, so only the last class shows.
-    Json::from(match classes.last() {
-        Some(last) => json!({ verb: last.name }),
-        None => json!({}),
-    })
-}
-
-fn classic_key(class: &Classic) -> String {
-    format!("classic/{}", class.name)
-}
-
 fn key(sub: &str) -> String {
     format!("sub/{sub}")
+}
+
+/// The name of the subscription with this key.
+fn name(key: &str) -> &str {
+    key.strip_prefix("sub/").unwrap_or(key)
 }

@@ -23,7 +23,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use zeroize::Zeroizing;
 
 use super::admission::Place;
-use super::conversation::{self, Guest};
+use super::conversation::{self, Guest, Tongue};
+use super::jsonrpc;
 use super::pages::Pages;
 use super::rest::{self, Answer};
 use super::routes::{self, Route};
@@ -77,12 +78,17 @@ pub(super) async fn serve(
 
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let route = routes::of(request.uri().path());
         if let Err(fault) = self.pages.check(request.headers()) {
             tracing::warn!(peer = %self.peer, "refused: {fault}");
-            return rest::refusal(&fault);
+            return match route {
+                Route::SysAdm => rest::refusal(&fault),
+                Route::JsonRpc => jsonrpc::refusal(&fault),
+            };
         }
-        match routes::of(request.uri().path()) {
+        match route {
             Route::SysAdm => self.sysadm(request).await,
+            Route::JsonRpc => jsonrpc::answer(self, request).await,
         }
     }
 
@@ -92,7 +98,8 @@ impl Connection {
             Err(fault) => return rest::refusal(&fault),
         };
         if is_upgrade(request.headers()) {
-            return self.upgrade(request, principal);
+            let upgraded = self.upgrade(request, principal, Tongue::SysAdm);
+            return upgraded.unwrap_or_else(|fault| rest::refusal(&fault));
         }
         rest::answer(&self.dispatch, (self.peer, principal.as_ref()), request).await
     }
@@ -133,12 +140,21 @@ impl Connection {
         self.dispatch.access().identify(origin, proof).await.map(Some)
     }
 
-    fn upgrade(&self, mut request: Request<Incoming>, principal: Option<Principal>) -> Answer {
+    /// Makes a websocket of the connection, if the request asks for one as it should.
+    ///
+    /// # Errors
+    /// `bad-request` when it does not.
+    pub(super) fn upgrade(
+        &self,
+        mut request: Request<Incoming>,
+        principal: Option<Principal>,
+        tongue: Tongue,
+    ) -> Result<Answer, Fault> {
         let headers = request.headers();
         let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
         let version = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
         let (Some(accept), true, &Method::GET) = (key, version, request.method()) else {
-            return rest::refusal(&Fault::bad_request("this is no websocket upgrade (RFC 6455)"));
+            return Err(Fault::bad_request("this is no websocket upgrade (RFC 6455)"));
         };
         let upgrading = hyper::upgrade::on(&mut request);
         let guest = Guest { peer: self.peer, principal, place: self.place().take() };
@@ -148,13 +164,13 @@ impl Connection {
                 Ok(Ok(parts)) => {
                     let stream = parts.io.into_inner();
                     let read = parts.read_buf.to_vec();
-                    conversation::begin(stream, read, dispatch, tasks, guest).await;
+                    conversation::begin((stream, read), dispatch, tasks, guest, tongue).await;
                 }
                 Ok(Err(_)) => tracing::error!("an upgraded connection had an unknown type"),
                 Err(error) => tracing::debug!(%error, "a websocket upgrade failed"),
             }
         });
-        switching(&accept)
+        Ok(switching(&accept))
     }
 
     /// Where it counts among all connections; a websocket takes it along.
@@ -175,7 +191,8 @@ fn switching(accept: &str) -> Answer {
     answer
 }
 
-fn is_upgrade(headers: &HeaderMap) -> bool {
+/// Whether a websocket is asked for.
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 

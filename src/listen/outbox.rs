@@ -108,6 +108,11 @@ impl Outbox {
         !state.was_full
     }
 
+    /// Whether something can still be brought.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().end.is_none()
+    }
+
     /// Writes what waits; for the connection's own task. Ready when there is room again after
     /// [`Outbox::has_room`] found none, or when it is over.
     pub(crate) fn poll_drive(&self, cx: &mut Context<'_>) -> Poll<Option<End>> {

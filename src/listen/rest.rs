@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use protocol::{Fault, FaultKind, Json};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::access::{Origin, Peer, Principal};
 use crate::config::Limits;
@@ -39,13 +39,7 @@ async fn call(
     request: Request<Incoming>,
 ) -> Result<Json, Fault> {
     let (namespace, name) = method_of(request.uri().path())?;
-    let limits = &dispatch.identity().limits;
-    let most = match principal {
-        Some(_) => limits.message_bytes,
-        None => limits.anonymous_message_bytes,
-    };
-    let args = tokio::time::timeout(limits.body(), read_args(request, most));
-    let args = args.await.map_err(|_| slow_body(limits))??;
+    let args = args_of(&read_body(dispatch, principal, request).await?)?;
     let origin = Origin { peer, face: "rest" };
     dispatch.call(origin, principal, &protocol::Request { namespace, name, args }).await
 }
@@ -59,21 +53,36 @@ pub fn method_of(path: &str) -> Result<(String, String), Fault> {
     Ok((namespace.to_owned(), name.to_owned()))
 }
 
-async fn read_args(request: Request<Incoming>, most: usize) -> Result<Value, Fault> {
-    let body = Limited::new(request.into_body(), most).collect().await.map_err(|error| {
+/// The whole body, within the bounds for whoever asks.
+///
+/// # Errors
+/// `too-large`, `timeout`, and `bad-request` when it ended early.
+pub(super) async fn read_body(
+    dispatch: &Dispatch,
+    principal: Option<&Principal>,
+    request: Request<Incoming>,
+) -> Result<Bytes, Fault> {
+    let limits = &dispatch.identity().limits;
+    let most = match principal {
+        Some(_) => limits.message_bytes,
+        None => limits.anonymous_message_bytes,
+    };
+    let body = Limited::new(request.into_body(), most).collect();
+    let body = tokio::time::timeout(limits.body(), body).await.map_err(|_| slow_body(limits))?;
+    let body = body.map_err(|error| {
         if error.is::<LengthLimitError>() {
             let sentence = format!("a request's body has at most {most} bytes");
             return Fault::new(FaultKind::TooLarge, sentence);
         }
         Fault::bad_request("the request's body ended early")
     })?;
-    args_of(&body.to_bytes())
+    Ok(body.to_bytes())
 }
 
 /// The arguments in a body: its member `args`, or else all of it; nothing is no arguments.
 pub fn args_of(body: &[u8]) -> Result<Value, Fault> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(json!({}));
+        return Ok(Value::Object(serde_json::Map::new()));
     }
     let mut args: Value = serde_json::from_slice(body)
         .map_err(|error| Fault::bad_request(format!("the request's body is no JSON: {error}")))?;
@@ -90,11 +99,13 @@ fn slow_body(limits: &Limits) -> Fault {
 
 /// The answer to a refused request.
 pub(super) fn refusal(fault: &Fault) -> Answer {
+    refused(fault, body_of(&Json::from(sysadm::refusal_args(fault))))
+}
+
+/// The answer to a refused request, in the words of any protocol.
+pub(super) fn refused(fault: &Fault, body: impl Into<Bytes>) -> Answer {
     let status = StatusCode::from_u16(fault.kind.status());
-    let mut answer = said(
-        status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        &Json::from(sysadm::refusal_args(fault)),
-    );
+    let mut answer = json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body);
     if fault.kind == FaultKind::Unauthorized {
         let scheme = HeaderValue::from_static("Basic realm=\"sysadmd\", charset=\"UTF-8\"");
         answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
@@ -113,8 +124,16 @@ fn allowed() -> Answer {
 }
 
 fn said(status: StatusCode, args: &Json) -> Answer {
-    let body = format!("{{\"args\": {}}}\n", args.text());
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    json(status, body_of(args))
+}
+
+fn body_of(args: &Json) -> String {
+    format!("{{\"args\": {}}}\n", args.text())
+}
+
+/// An answer with a body that is JSON.
+pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static("application/json; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, kind);

@@ -10,9 +10,14 @@
 pub(super) enum Route {
     /// The websocket of `SysAdm` clients, and REST.
     SysAdm,
+    /// JSON-RPC 2.0, as a websocket and by POST.
+    JsonRpc,
 }
 
 /// The face for a path.
-pub(super) fn of(_path: &str) -> Route {
-    Route::SysAdm
+pub(super) fn of(path: &str) -> Route {
+    match path.split('/').nth(1) {
+        Some("jsonrpc") => Route::JsonRpc,
+        _ => Route::SysAdm,
+    }
 }

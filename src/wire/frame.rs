@@ -17,9 +17,10 @@ pub fn text(frames: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// One text frame with this payload.
-pub fn of(payload: &str) -> Vec<u8> {
+pub fn of(payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
     let mut frame = Vec::with_capacity(payload.len() + 10);
-    text(&mut frame, |out| out.extend_from_slice(payload.as_bytes()));
+    text(&mut frame, |out| out.extend_from_slice(payload));
     frame
 }
 
@@ -30,7 +31,7 @@ mod tests {
     #[test]
     fn headers_have_the_three_lengths_of_the_rfc() {
         assert_eq!(of("hi"), [0x81, 2, b'h', b'i']);
-        assert_eq!(of(&"x".repeat(200))[..4], [0x81, 126, 0, 200]);
-        assert_eq!(of(&"x".repeat(70_000))[..10], [0x81, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
+        assert_eq!(of("x".repeat(200))[..4], [0x81, 126, 0, 200]);
+        assert_eq!(of("x".repeat(70_000))[..10], [0x81, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
     }
 }

@@ -4,7 +4,6 @@
 //! stands in members that its clients ignore.
 
 mod events;
-mod login;
 
 use std::borrow::Cow;
 
@@ -14,11 +13,11 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::frame;
+use super::pieces::{quote, string};
 
 pub use events::{
-    CLASSIC, Classic, OPTED_IN, OptedIn, Wanted, classic_class, heartbeat, standing, subscription,
+    CLASSIC, Classic, OPTED_IN, Wanted, classic_class, heartbeat, standing, subscription,
 };
-pub use login::{Shown, challenge, login};
 
 /// A request as it came, with its arguments unread.
 #[derive(Debug)]
@@ -97,15 +96,6 @@ fn garbled(id: &str, sentence: &str) -> Garbled {
     Garbled { id: id.to_owned(), fault: Box::new(Fault::bad_request(sentence)) }
 }
 
-fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    let text = value.get();
-    let plain = text.strip_prefix('"')?.strip_suffix('"')?;
-    if plain.contains('\\') {
-        return serde_json::from_str(text).ok().map(Cow::Owned);
-    }
-    Some(Cow::Borrowed(plain))
-}
-
 /// The frame of an answer.
 pub fn answer(said: &Said<'_>, args: &Json) -> Vec<u8> {
     answer_to(&said.namespace, &said.name, &said.id, args)
@@ -146,12 +136,6 @@ fn envelope(args: &str, id: &str, name: &str, namespace: &str) -> Vec<u8> {
         out.push(b'}');
     });
     bytes
-}
-
-/// Appends a JSON string.
-fn quote(text: &str, out: &mut Vec<u8>) {
-    // Writing a string into memory cannot fail.
-    serde_json::to_writer(out, text).ok();
 }
 
 #[cfg(test)]

@@ -15,22 +15,22 @@ const PAGE: &str = include_str!("../../docs/protocols/sysadm.md");
 
 /// One fenced block.
 #[derive(Debug)]
-struct Block {
+pub(crate) struct Block {
     /// The line of the page it begins on.
-    line: usize,
+    pub(crate) line: usize,
     kind: &'static str,
     /// Without a login over TLS; otherwise an administrator on the unix socket.
-    anonymous: bool,
+    pub(crate) anonymous: bool,
     /// Whether the page says that the order does not matter.
-    any_order: bool,
-    turns: Vec<Turn>,
+    pub(crate) any_order: bool,
+    pub(crate) turns: Vec<Turn>,
 }
 
 /// What is sent, and what must come back.
 #[derive(Debug, Default)]
-struct Turn {
-    sent: String,
-    expected: Vec<String>,
+pub(crate) struct Turn {
+    pub(crate) sent: String,
+    pub(crate) expected: Vec<String>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,11 +89,11 @@ async fn door(running: &Running, anonymous: bool) -> SysAdmClient {
     if anonymous { running.anonymous().await } else { running.admin().await }
 }
 
-fn json_of(text: &str) -> Value {
+pub(crate) fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
 }
 
-fn blocks(page: &str, kind: &'static str) -> Vec<Block> {
+pub(crate) fn blocks(page: &str, kind: &'static str) -> Vec<Block> {
     let fence = format!("```{kind}");
     let lines: Vec<&str> = page.lines().collect();
     let starts = lines.iter().enumerate().filter(|(_, line)| ***line == fence);

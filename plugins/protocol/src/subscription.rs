@@ -19,7 +19,6 @@ pub enum Start {
 }
 
 /// What happens when a client does not read fast enough. Memory is bounded under each of them.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
@@ -36,7 +35,6 @@ pub enum Overflow {
 }
 
 /// A stretch of the log that a subscription was not given, and why.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The first number of the stretch.
@@ -54,7 +52,6 @@ pub struct Gap {
 }
 
 /// Why there is a gap.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GapReason {

@@ -1,14 +1,12 @@
 //! Events in the `SysAdm` protocol: the three classic classes, and what opted-in clients get.
 
-use std::io::Write;
-
-use protocol::{Cursor, Event, Fault, Filter, Gap, Json, Overflow, Start, Time};
-use serde::Deserialize;
+use protocol::{Cursor, Event, Fault, Gap, Json, Time};
 use serde_json::{Map, Value, json};
 
-use super::{frame, quote};
+use super::super::pieces::{self, quote};
+use super::super::subscription::{self, Asked};
+use super::frame;
 use crate::bus::{Standing, Wording};
-use crate::dispatch::talk::{Replay, Subscribe, Subscribed};
 
 /// One of the classic classes.
 #[derive(Debug, Clone, Copy)]
@@ -92,37 +90,14 @@ fn no_gap(_: &Gap, _: &Cursor, _: &str, _: &mut Vec<u8>) {}
 pub static OPTED_IN: Wording =
     Wording { name: "sysadm/event", event: opted_in_event, gap: opted_in_gap };
 
-/// Written by hand because this is the path every delivery takes; a test compares it with serde.
 fn opted_in_event(event: &Event, cursor: &Cursor, sub: &str, frames: &mut Vec<u8>) {
     frame::text(frames, |out| {
-        out.extend_from_slice(b"{\"args\":{\"class\":\"");
-        out.extend_from_slice(event.class.as_str().as_bytes());
-        plain(out, format_args!("\",\"cursor\":\"{cursor}\""));
-        if !event.data.is_null() {
-            out.extend_from_slice(b",\"data\":");
-            out.extend_from_slice(event.data.text().as_bytes());
-        }
-        plain(out, format_args!(",\"event_id\":\"{}\",\"message\":", event.id));
-        quote(&event.message, out);
-        let (words, number) = (event.priority, event.priority.number());
-        plain(out, format_args!(",\"priority\":\"{words}\",\"priority_num\":{number}"));
-        if let Some(seq) = event.seq {
-            plain(out, format_args!(",\"seq\":{seq}"));
-        }
-        out.extend_from_slice(b",\"source\":");
-        quote(&event.source, out);
-        out.extend_from_slice(b",\"subject\":");
-        quote(&event.subject, out);
-        plain(out, format_args!(",\"time\":\"{}\"}},\"id\":", event.time));
+        out.extend_from_slice(b"{\"args\":{");
+        pieces::event_members(event, cursor, out);
+        out.extend_from_slice(b"},\"id\":");
         quote(sub, out);
         out.extend_from_slice(b",\"name\":\"event\",\"namespace\":\"events\"}");
     });
-}
-
-/// Appends text that needs no escaping.
-fn plain(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing into memory cannot fail.
-    out.write_fmt(text).ok();
 }
 
 fn opted_in_gap(gap: &Gap, cursor: &Cursor, sub: &str, frames: &mut Vec<u8>) {
@@ -147,12 +122,10 @@ fn notice(name: &str, id: &str, args: &Value, frames: &mut Vec<u8>) {
 
 /// The arguments of the answer to a subscription that opted in.
 pub fn standing(sub: &str, standing: &Standing) -> Json {
-    let Standing { cursor, oldest_seq, head_seq, replay, gap } = standing.clone();
-    let replay = replay.map(|(from_seq, to_seq)| Replay { from_seq, to_seq });
-    let (sub, subscribe) = (sub.to_owned(), sub.to_owned());
-    let told = Subscribed { sub, subscribe, cursor, oldest_seq, head_seq, replay, gap };
-    // Every part has a JSON form, so `null` is never reached.
-    Json::from(serde_json::to_value(told).unwrap_or_default())
+    let mut args = pieces::standing(standing);
+    args.insert("sub".to_owned(), sub.into());
+    args.insert("subscribe".to_owned(), sub.into());
+    Json::from(Value::Object(args))
 }
 
 /// What `events/subscribe` and `events/unsubscribe` ask for.
@@ -160,23 +133,8 @@ pub fn standing(sub: &str, standing: &Standing) -> Json {
 pub enum Wanted {
     /// Classic classes, unknown ones left out.
     Classic(Vec<&'static Classic>),
-    /// One subscription of a client that opted in.
-    OptedIn(OptedIn),
-}
-
-/// A subscription of a client that opted in.
-#[derive(Debug)]
-pub struct OptedIn {
-    /// The client's name for it.
-    pub sub: String,
-    /// Which events.
-    pub filter: Filter,
-    /// From where on.
-    pub start: Start,
-    /// What happens when the client is slow.
-    pub overflow: Overflow,
-    /// Seconds between heartbeats.
-    pub heartbeat_s: u64,
+    /// One subscription of a client that opted in, by the name it gave it.
+    OptedIn(String, Asked),
 }
 
 /// Reads the arguments of `events/subscribe` and `events/unsubscribe`.
@@ -196,34 +154,17 @@ pub fn subscription(args: &Value) -> Result<Wanted, Fault> {
             Ok(Wanted::Classic(known))
         }
         Value::Object(members) if members.contains_key("sub") => {
-            opted_in(args).map(Wanted::OptedIn)
+            let mut asked = subscription::read(args)?;
+            let sub = asked
+                .sub
+                .take()
+                .ok_or_else(|| Fault::bad_request("\"sub\" must have 1 to 64 characters"))?;
+            Ok(Wanted::OptedIn(sub, asked))
         }
         _ => Err(Fault::bad_request(
             "expected a class, an array of classes, or an object with a member \"sub\"",
         )),
     }
-}
-
-fn opted_in(args: &Value) -> Result<OptedIn, Fault> {
-    let asked = Subscribe::deserialize(args)
-        .map_err(|error| Fault::bad_request(format!("the subscription is wrong: {error}")))?;
-    if asked.sub.is_empty() || asked.sub.chars().count() > 64 {
-        return Err(Fault::bad_request("\"sub\" must have 1 to 64 characters"));
-    }
-    if !(1..=300).contains(&asked.heartbeat_s) {
-        return Err(Fault::bad_request("\"heartbeat_s\" must be from 1 to 300"));
-    }
-    let start = match asked.from.as_deref() {
-        None | Some("now") => Start::Now,
-        Some("oldest") => Start::Oldest,
-        Some("snapshot") => Start::Snapshot,
-        Some(cursor) => Start::After(cursor.parse().map_err(|error| {
-            let expected = "\"from\" must be now, oldest, snapshot or a cursor";
-            Fault::bad_request(format!("{expected}: {error}"))
-        })?),
-    };
-    let Subscribe { sub, filter, overflow, heartbeat_s, .. } = asked;
-    Ok(OptedIn { sub, filter, start, overflow, heartbeat_s })
 }
 
 #[cfg(test)]

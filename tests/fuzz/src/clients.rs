@@ -95,8 +95,8 @@ pub fn subscribe(data: &[u8]) {
             names.dedup();
             assert_eq!(names.len(), classes.len(), "a class is there twice");
         }
-        Ok(Wanted::OptedIn(wanted)) => {
-            assert!((1..=64).contains(&wanted.sub.chars().count()));
+        Ok(Wanted::OptedIn(sub, wanted)) => {
+            assert!((1..=64).contains(&sub.chars().count()));
             assert!((1..=300).contains(&wanted.heartbeat_s));
         }
     }

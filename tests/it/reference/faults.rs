@@ -3,6 +3,7 @@
 use protocol::FaultKind;
 use protocol::link::{FAULT_CODE, METHOD_NOT_FOUND};
 use serde_json::Value;
+use sysadmd::wire::jsonrpc::fault_codes;
 
 use super::{code, head, row, word};
 
@@ -20,6 +21,7 @@ A reader must survive kinds it does not know.
 
 const TAIL: &str = "
 Over REST and on the websocket the fault is the member `fault` of `args`, beside the classic `code` and `message` ([the SysAdm protocol](../protocols/sysadm.md)).
+In JSON-RPC it is the error object: `message` is the sentence, `data` holds the rest ([JSON-RPC](../protocols/jsonrpc.md)). The first code is the usual one; `bad-request` has -32700 for what is no JSON and -32600 for what is no request, `not-found` -32601 when it is the method that there is not.
 Between the daemon and a plugin it is the `data` of a JSON-RPC error with code FAULT, whatever its kind; a request whose method is not known on that link is answered with UNKNOWN ([the plugin protocol](../protocols/plugin.md)).
 All numbers that `sysadmctl` exits with are in [its help](sysadmctl.md).
 ";
@@ -34,6 +36,7 @@ pub(super) fn page() -> String {
     page += &head(&[
         "`kind`",
         "HTTP status, SysAdm `code`",
+        "JSON-RPC `code`",
         "SysAdm `message`",
         "`sysadmctl` exits with",
         "",
@@ -42,7 +45,9 @@ pub(super) fn page() -> String {
         let kind = kind_of(&variant);
         let status = kind.status().to_string();
         let exit = sysadmd::cli::exit_code(kind).to_string();
-        page += &row(&[&code(&word(&kind)), &status, kind.reason(), &exit, &meaning]);
+        let codes = fault_codes(kind).iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
+        let kind_word = code(&word(&kind));
+        page += &row(&[&kind_word, &status, &codes, kind.reason(), &exit, &meaning]);
     }
     let tail = TAIL.replace("FAULT", &FAULT_CODE.to_string());
     page += &tail.replace("UNKNOWN", &METHOD_NOT_FOUND.to_string());

@@ -89,6 +89,18 @@ impl SysAdmClient {
     /// # Errors
     /// A sentence, when there is no connection, no websocket or no login.
     pub async fn connect_with(target: Target, headers: &[(&str, &str)]) -> Result<Self, String> {
+        Self::connect_at(target, "/", headers).await
+    }
+
+    /// The same at this path.
+    ///
+    /// # Errors
+    /// A sentence, when there is no connection, no websocket or no login.
+    pub async fn connect_at(
+        target: Target,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let (stream, token): (Box<dyn Bytes>, _) = match target {
             Target::Unix(path) => (Box::new(in_time(UnixStream::connect(path)).await?), None),
             Target::Plain { addr, token } => {
@@ -96,7 +108,7 @@ impl SysAdmClient {
             }
             Target::Tls { addr, token } => (Box::new(tls(addr).await?), token),
         };
-        Self::over(stream, token, headers).await
+        Self::over(stream, token, path, headers).await
     }
 
     /// The same, and over TCP the kernel keeps at most about `receive_bytes` that the test has not
@@ -105,24 +117,38 @@ impl SysAdmClient {
     /// # Errors
     /// A sentence, when there is no connection, no websocket or no login.
     pub async fn connect_narrow(target: Target, receive_bytes: u32) -> Result<Self, String> {
+        Self::connect_narrow_at(target, receive_bytes, "/").await
+    }
+
+    /// The same at this path.
+    ///
+    /// # Errors
+    /// A sentence, when there is no connection, no websocket or no login.
+    pub async fn connect_narrow_at(
+        target: Target,
+        receive_bytes: u32,
+        path: &str,
+    ) -> Result<Self, String> {
         let (stream, token): (Box<dyn Bytes>, _) = match target {
-            Target::Unix(_) => return Self::connect(target).await,
+            Target::Unix(_) => return Self::connect_at(target, path, &[]).await,
             Target::Plain { addr, token } => (Box::new(narrow(addr, receive_bytes).await?), token),
             Target::Tls { addr, token } => {
                 let stream = narrow(addr, receive_bytes).await?;
                 (Box::new(tls_over(stream, addr, believing()).await?), token)
             }
         };
-        Self::over(stream, token, &[]).await
+        Self::over(stream, token, path, &[]).await
     }
 
     async fn over(
         stream: Box<dyn Bytes>,
         token: Option<String>,
+        path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self, String> {
+        let uri: Uri = format!("ws://localhost{path}").parse().map_err(|_| "no path")?;
         let config = WebSocketConfig::default().read_buffer_size(4096);
-        let upgrade = ClientRequestBuilder::new(Uri::from_static("ws://localhost/"));
+        let upgrade = ClientRequestBuilder::new(uri);
         let upgrade = headers
             .iter()
             .fold(upgrade, |upgrade, (name, value)| upgrade.with_header(*name, *value));

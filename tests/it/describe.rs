@@ -1,3 +1,0 @@
-//! What the daemon says of itself, and whether it keeps to it.
-
-mod own;
