@@ -8,7 +8,7 @@ mod events;
 use std::borrow::Cow;
 
 use protocol::{Fault, Json};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -49,8 +49,15 @@ struct Envelope<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "present")]
     args: Option<&'a RawValue>,
+}
+
+/// A member that is there, also when it is null.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl Said<'_> {
@@ -157,6 +164,8 @@ mod tests {
         let whole = decode(r#"{"namespace":"rpc","name":"a","id":7,"action":"list"}"#).unwrap();
         assert_eq!(whole.id, "");
         assert_eq!(whole.read_args().unwrap()["action"], "list");
+        let null = decode(r#"{"namespace":"rpc","name":"a","id":"7","args":null}"#).unwrap();
+        assert_eq!(null.args, "null", "null is there");
     }
 
     #[test]

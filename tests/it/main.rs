@@ -21,6 +21,7 @@ mod command;
 mod conformance;
 mod crash;
 mod doctor;
+mod faces;
 mod faults;
 mod front;
 mod harness;
