@@ -147,13 +147,18 @@ impl Hearing {
 }
 
 /// Whether one of the patterns (exact, or with a trailing `*`) covers the resource; no patterns
-/// cover every one.
+/// cover every one. What climbs out of the place that a pattern names is within none.
 pub fn covers_resource(patterns: &[String], resource: &str) -> bool {
     let covers = |pattern: &String| match pattern.strip_suffix('*') {
         Some(start) => resource.starts_with(start),
         None => pattern == resource,
     };
-    patterns.is_empty() || patterns.iter().any(covers)
+    patterns.is_empty() || !climbs(resource) && patterns.iter().any(covers)
+}
+
+/// Whether a resource's path leads upwards.
+pub fn climbs(resource: &str) -> bool {
+    resource.split('/').any(|part| matches!(part, "." | ".."))
 }
 
 /// What somebody wants to hear of what they may hear.
@@ -218,6 +223,7 @@ mod tests {
         let keeper = Sight::new([level(None, grants)], classes());
         assert!(keeper.shows_class("snapshot.created", "/datasets/tank/home"));
         assert!(!keeper.shows_class("snapshot.created", "/datasets/tanker"));
+        assert!(!keeper.shows_class("snapshot.created", "/datasets/tank/../other"));
         assert!(!keeper.shows_class("user.x", ""));
     }
 

@@ -6,7 +6,7 @@ use protocol::Role;
 use protocol::class::covers;
 
 use crate::config::Grant;
-use crate::sight::{Classes, Hearing, Layer, Sight, covers_resource};
+use crate::sight::{Classes, Hearing, Layer, Sight, climbs, covers_resource};
 
 /// The method whose grant also opens the classes beside it for firing.
 const FIRE: &str = "events/fire";
@@ -158,8 +158,7 @@ pub fn resource_of(template: Option<&str>, args: &serde_json::Value) -> Option<S
     }
     resource.push_str(rest);
     // What climbs out of the place that a pattern names is within no right bound to it.
-    let climbs = resource.split('/').any(|part| matches!(part, "." | ".."));
-    (!climbs).then_some(resource)
+    (!climbs(&resource)).then_some(resource)
 }
 
 fn next_name(text: &str) -> Option<(&str, &str, &str)> {

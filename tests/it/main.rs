@@ -29,6 +29,7 @@ mod hostile;
 mod http;
 mod jsonrpc;
 mod keys;
+mod leaks;
 mod origins;
 mod player;
 mod protocol_page;

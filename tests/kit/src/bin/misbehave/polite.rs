@@ -150,8 +150,11 @@ fn sleep(ctx: &Context, args: &Value) -> Result<Value, Fault> {
 
 /// Publishes `draft` `n` times with at most `batch` unanswered; a batch of 0 asks for no answers.
 /// Each event's `data` (an object or absent) gets `i`, its number from 0, so that a test sees order
-/// and loss.
+/// and loss. Or publishes each of `drafts` once, as it is.
 fn publish(ctx: &Context, args: &Value) -> Result<Value, Fault> {
+    if let Some(drafts) = args["drafts"].as_array() {
+        return publish_each(ctx, drafts);
+    }
     let draft: Draft = serde_json::from_value(args["draft"].clone())
         .map_err(|error| Fault::bad_request(format!("`draft`: {error}")))?;
     let (n, batch) = (number(args, "n", 1), number(args, "batch", 1));
@@ -181,6 +184,16 @@ fn publish(ctx: &Context, args: &Value) -> Result<Value, Fault> {
     let told = told.into_inner().unwrap_or_default();
     let seqs = || told.iter().filter_map(|published| published.seq);
     Ok(json!({ "published": told.len(), "first": seqs().min(), "last": seqs().max() }))
+}
+
+/// Publishes these, one after the other, without asking for answers.
+fn publish_each(ctx: &Context, drafts: &[Value]) -> Result<Value, Fault> {
+    for draft in drafts {
+        let draft: Draft = serde_json::from_value(draft.clone())
+            .map_err(|error| Fault::bad_request(format!("`drafts`: {error}")))?;
+        ctx.publish_unacknowledged(&draft)?;
+    }
+    Ok(json!({ "published": drafts.len() }))
 }
 
 fn publish_taken(
