@@ -2,16 +2,21 @@
 //! so does everything else as soon as there is room.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kit::client::SysAdmClient;
 use kit::lab::Lab;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
 use crate::it::harness::{Program, Site, until};
+use crate::it::http;
 use crate::run;
 
 /// The size of the disk.
@@ -64,6 +69,143 @@ fn a_full_disk_is_told_in_plain_words_and_nothing_is_half_recorded() {
         drop((client, listener, newcomer));
         restart_on_a_full_disk(program, &disk, &recorded).await;
     });
+}
+
+/// Says yes to one password of root.
+const HELPER: &str = r#"#!/bin/sh
+fields=$(tr '\0' '|')
+case $fields in
+*'|root|right|'*) echo '{"verdict":"ok"}' ;;
+*) echo '{"verdict":"denied"}' ;;
+esac
+"#;
+
+#[test]
+fn on_a_full_disk_nothing_changes_and_whoever_may_look_gets_in() {
+    let lab = Lab::enter("full-login");
+    let helper = lab.dir().join("helper");
+    std::fs::write(&helper, HELPER).expect("the helper is written");
+    std::fs::set_permissions(&helper, Permissions::from_mode(0o755)).expect("it can be run");
+    let mut site = Site::new();
+    site.settings = format!("[access]\npam_helper = {:?}\n", helper.display().to_string());
+    let disk = Disk::mount(site.path());
+    run(async {
+        let program = site.with_kit().spawn().await;
+        program.ready("kit").await;
+        let made = program.make_token(json!({"name": "t", "role": "admin"})).await;
+        let token = made["token"].as_str().expect("a token");
+        let session = session(&program, token).await;
+        let old = self::session(&program, token).await;
+        // As if it had been silent for two minutes: then its use is stored.
+        let db = rusqlite::Connection::open(program.site().path().join("sysadmd.db"));
+        let aged = db
+            .expect("the database")
+            .execute("UPDATE sessions SET used = used - ?1", [120_000_000]);
+        assert_eq!(aged.expect("they are older"), 2);
+        let mut admin = program.admin().await;
+
+        let ballast = disk.fill();
+        fire_until_refused(&mut admin, &mut BTreeSet::new()).await;
+        fill_the_last_page(&mut admin, &disk).await;
+        nothing_is_changed(&mut admin, &made["id"]).await;
+        everybody_gets_in(&program, &[token, &session, &old]).await;
+
+        std::fs::remove_file(&ballast).expect("the ballast goes");
+        until("changes are made again", async || {
+            let rotate = json!({"action": "rotate", "id": made["id"]});
+            admin.call("rpc", "tokens", rotate).await.is_ok()
+        })
+        .await;
+        let mut late = program.anonymous().await;
+        let refused = late.call("rpc", "auth_token", json!({ "token": token })).await;
+        assert_eq!(refused.expect_err("the old secret is dead")["code"], "401");
+        drop(late);
+        let trail = admin.call("rpc", "audit", json!({"action": "verify"})).await;
+        assert_eq!(trail.expect("the trail")["intact"], true);
+        drop(admin);
+        let site = program.stop().await;
+        disk.unmount();
+        drop(site);
+    });
+}
+
+/// Where a large event found no room a small one may, also again and again, as long as the log
+/// finds some in its own files: fires those until there is none left for good.
+async fn fill_the_last_page(client: &mut SysAdmClient, disk: &Disk) {
+    let mut refused = 0;
+    for _ in 0..20_000 {
+        let fired = client.call("events", "fire", json!({"class": "user.small"})).await;
+        refused = if fired.is_err() { refused + 1 } else { 0 };
+        if fired.is_err() {
+            disk.fill();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        if refused == 15 {
+            return;
+        }
+    }
+    panic!("the disk of {DISK_BYTES} bytes never became full");
+}
+
+/// Every change is refused, and nothing of it is made.
+async fn nothing_is_changed(admin: &mut SysAdmClient, id: &Value) {
+    for (name, args) in [
+        ("tokens", json!({"action": "create", "name": "x", "role": "viewer"})),
+        ("tokens", json!({"action": "rotate", "id": id})),
+        ("tokens", json!({"action": "revoke", "id": id})),
+        ("sessions", json!({"action": "revoke", "user": "root"})),
+        ("plugins", json!({"action": "restart", "id": "kit"})),
+    ] {
+        let answer = admin.call("rpc", name, args.clone()).await;
+        check_refusal(&answer.expect_err(&format!("{name} {args}")));
+    }
+    let kept = admin.call("rpc", "tokens", json!({"action": "list"})).await;
+    assert_eq!(kept.expect("reading goes on")["tokens"].as_array().map(Vec::len), Some(1));
+}
+
+/// By whatever proof, they may look and listen, and may not change anything.
+async fn everybody_gets_in(program: &Program, proofs: &[&str]) {
+    for proof in proofs {
+        look_around(program.remote(proof).await, proof).await;
+    }
+    let mut by_password = program.anonymous().await;
+    let proof = json!({"username": "root", "password": "right"});
+    by_password.call("rpc", "auth", proof).await.expect("a login by password");
+    look_around(by_password, "a password").await;
+    let wrong = json!({"username": "root", "password": "wrong"});
+    let refused = program.anonymous().await.call("rpc", "auth", wrong).await;
+    assert_eq!(refused.expect_err("a wrong password")["code"], "401");
+    for header in
+        [format!("Bearer {}", proofs[0]), format!("Basic {}", STANDARD.encode("root:right"))]
+    {
+        let request = http::request("GET", "/rpc/query", &[format!("Authorization: {header}")], "");
+        assert_eq!(http::over_tls(program.tls(), &request).await.status, 200, "{header}");
+    }
+}
+
+/// A session whose connection is gone again.
+async fn session(program: &Program, token: &str) -> String {
+    let mut client = program.anonymous().await;
+    let answer = client.call("rpc", "auth_token", json!({ "token": token })).await;
+    client.close().await;
+    answer.expect("a login")[0].as_str().expect("a session token").to_owned()
+}
+
+/// Somebody who came in by `proof` looks, listens and changes nothing.
+async fn look_around(mut client: SysAdmClient, proof: &str) {
+    for (namespace, name, args) in [
+        ("rpc", "plugins", json!({"action": "list"})),
+        ("rpc", "audit", json!({"action": "head"})),
+        ("events", "list", json!({"limit": 1})),
+        ("kit", "echo", json!(1)),
+    ] {
+        let answer = client.call(namespace, name, args).await;
+        answer.unwrap_or_else(|refusal| panic!("{proof} {namespace}/{name}: {refusal}"));
+    }
+    let everything = json!({"sub": "s", "from": "oldest"});
+    client.subscribe(everything).await.expect("the subscription is accepted");
+    client.event().await;
+    check_refusal(&fire(&mut client, 0).await.expect_err("there is no room"));
 }
 
 /// A daemon that is killed on a full disk starts there again and serves what it has.
@@ -165,7 +307,8 @@ impl Disk {
     /// Writes a file that leaves no room; its path.
     fn fill(&self) -> PathBuf {
         let path = self.0.join("ballast");
-        let mut file = File::create(&path).expect("a file");
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let mut file = file.expect("a file");
         while file.write_all(&[0; 4096]).is_ok() {}
         path
     }
