@@ -146,6 +146,15 @@ async fn a_daemon_out_of_reach_is_found() {
     Report::of(&site).finds("configuration", "problem", "sysadmd --check --config");
 }
 
+#[test]
+fn before_the_first_start_that_alone_is_the_problem() {
+    let site = Site::new();
+    fs::write(site.path().join("sysadmd.toml"), "listen = []\n").unwrap();
+    let report = Report::of(&site);
+    report.finds("daemon", "problem", "--state-dir DIR");
+    assert_eq!(report.said["problems"], 1, "{:#}", report.said);
+}
+
 #[tokio::test]
 async fn a_limit_on_open_files_and_missing_password_rules_are_found() {
     let mut site = Site::new();

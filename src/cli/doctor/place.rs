@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ const CHECK: &str = "configuration";
 const FILE: &str = "/etc/sysadmd/sysadmd.toml";
 /// The daemon of the system.
 const SYSTEM_STATE: &str = "/var/lib/sysadmd";
-const SYSTEM_SOCKET: &str = "/run/sysadmd/sysadmd.sock";
+pub(super) const SYSTEM_SOCKET: &str = "/run/sysadmd/sysadmd.sock";
 
 /// The parts of an installation.
 #[derive(Debug, Clone)]
@@ -64,6 +65,19 @@ impl Place {
             state_dir,
         };
         (place, findings)
+    }
+
+    /// Whether no daemon has ever had this state directory.
+    pub(super) fn is_fresh(&self) -> bool {
+        let is_missing = |path: &Path| {
+            fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        self.pid.is_none() && is_missing(&self.state_dir.join("sysadmd.db"))
+    }
+
+    /// What there is of a certificate is the administrator's, not what the daemon makes itself.
+    pub(super) fn has_own_certificate(&self) -> bool {
+        !self.certificate.starts_with(&self.state_dir) || self.certificate.exists()
     }
 }
 

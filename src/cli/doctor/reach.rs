@@ -5,9 +5,10 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
 
 use super::Finding;
-use super::place::Place;
+use super::place::{Place, SYSTEM_SOCKET};
 use crate::cli::client::{Client, Hello};
 use crate::cli::connect;
 use crate::cli::exit::Exit;
@@ -17,7 +18,8 @@ use crate::cli::trust::Trust;
 const FILE: &str = "socket";
 const DAEMON: &str = "daemon";
 const TLS: &str = "tls-listener";
-const START: &str = "systemctl start sysadmd; if it ends at once, journalctl -u sysadmd says why";
+const START: &str = "systemctl start sysadmd (one of your own: sysadmd); if it ends at once, \
+                     journalctl -u sysadmd, or its terminal, says why";
 
 /// The socket, and the daemon behind it when it answers.
 pub(super) async fn socket(
@@ -55,6 +57,17 @@ pub(super) async fn socket(
         }
         Err(failure) => (vec![file, silent(place, &failure.message)], None),
     }
+}
+
+/// No daemon has ever run here; perhaps another is meant.
+pub(super) fn never(place: &Place) -> Finding {
+    let what = format!("none has ever run with {}", place.state_dir.display());
+    if place.socket != Path::new(SYSTEM_SOCKET) && Path::new(SYSTEM_SOCKET).exists() {
+        let mend = "to look at the system's daemon: sudo sysadmctl doctor";
+        return Finding::problem(DAEMON, what, mend);
+    }
+    let mend = format!("{START}; or name the right place: --state-dir DIR, --config FILE");
+    Finding::problem(DAEMON, what, mend)
 }
 
 fn silent(place: &Place, why: &str) -> Finding {
