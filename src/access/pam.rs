@@ -8,7 +8,7 @@ pub(crate) mod helper;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,6 +25,11 @@ const PASSWORD_MAX: usize = 511;
 /// No denial is told sooner. libpam denies a user that does not exist without hashing anything; so
 /// its time would tell who does. Twice as long as the usual hashes take on a slow machine.
 const DENIED_AFTER: Duration = Duration::from_millis(400);
+/// Nor sooner than the slowest check of late took, so that it tells nothing on a busy machine,
+/// either; but whoever keeps it busy makes nobody wait longer than this.
+const DENIED_AFTER_MAX: Duration = Duration::from_secs(3);
+/// How long that is remembered.
+const SLOWEST_FOR: Duration = Duration::from_hours(1);
 
 /// Asks the helper. Cheap to clone; clones share the lanes.
 #[derive(Debug, Clone)]
@@ -62,6 +67,23 @@ struct Shared {
     known: Gate,
     fresh: Gate,
     unknown: Gate,
+    slowest: Mutex<Slowest>,
+}
+
+/// The slowest check of the last hour or so.
+#[derive(Debug)]
+struct Slowest {
+    took: Duration,
+    at: Instant,
+}
+
+impl Slowest {
+    /// A check took so long.
+    fn note(&mut self, took: Duration, now: Instant) {
+        if took >= self.took || now - self.at >= SLOWEST_FOR {
+            *self = Self { took, at: now };
+        }
+    }
 }
 
 impl Pam {
@@ -71,7 +93,8 @@ impl Pam {
         // of each kind leave a small machine to others. Whoever is last in a full lane waits a
         // second; with a hash that takes ten times as long, still less than the deadline.
         let [known, fresh, unknown] = [(); 3].map(|()| Gate::new(2, 16));
-        Self(Arc::new(Shared { settings, known, fresh, unknown }))
+        let slowest = Mutex::new(Slowest { took: Duration::ZERO, at: Instant::now() });
+        Self(Arc::new(Shared { settings, known, fresh, unknown, slowest }))
     }
 
     /// Whether the helper is installed. It comes in a package of its own where libpam is there.
@@ -103,9 +126,16 @@ impl Pam {
             Verdict::Denied
         };
         if verdict == Verdict::Denied {
-            sleep_until(begun + DENIED_AFTER).await;
+            sleep_until(begun + self.denied_after()).await;
         }
         verdict
+    }
+
+    /// How long after it was asked for a denial is told.
+    fn denied_after(&self) -> Duration {
+        let slowest = self.0.slowest.lock().unwrap_or_else(PoisonError::into_inner).took;
+        // Half as much again: no two checks take the same time.
+        (slowest + slowest / 2).clamp(DENIED_AFTER, DENIED_AFTER_MAX)
     }
 
     async fn ask(&self, request: &[u8], lane: Lane) -> Verdict {
@@ -120,7 +150,13 @@ impl Pam {
         let Ok(Ok(_turn)) = timeout_at(until, gate.turns.acquire()).await else {
             return Verdict::Busy;
         };
-        timeout_at(until, helper::ask(&settings.helper, request)).await.unwrap_or_else(|_| {
+        let begun = Instant::now();
+        let verdict = timeout_at(until, helper::ask(&settings.helper, request)).await;
+        let now = Instant::now();
+        let mut slowest = self.0.slowest.lock().unwrap_or_else(PoisonError::into_inner);
+        slowest.note(now - begun, now);
+        drop(slowest);
+        verdict.unwrap_or_else(|_| {
             let seconds = settings.deadline.as_secs_f32();
             Verdict::Unavailable(format!("the helper gave no answer within {seconds} s"))
         })

@@ -155,6 +155,23 @@ async fn every_denial_takes_its_time() {
     assert!(begun.elapsed() >= DENIED_AFTER);
 }
 
+#[test]
+fn a_denial_takes_as_long_as_the_slowest_check_of_late() {
+    let pam = pam();
+    let begun = Instant::now();
+    let took = |millis, second| {
+        let now = begun + Duration::from_secs(second);
+        pam.0.slowest.lock().unwrap().note(Duration::from_millis(millis), now);
+        pam.denied_after()
+    };
+    assert_eq!(pam.denied_after(), DENIED_AFTER);
+    assert_eq!(took(100, 1), DENIED_AFTER, "an idle machine");
+    assert_eq!(took(800, 2), Duration::from_millis(1_200));
+    assert_eq!(took(100, 3), Duration::from_millis(1_200), "whoever is asked about");
+    assert_eq!(took(20_000, 4), DENIED_AFTER_MAX);
+    assert_eq!(took(100, 3_605), DENIED_AFTER, "an hour later");
+}
+
 #[tokio::test]
 async fn a_helper_that_is_not_there_is_said_to_be_missing() {
     assert!(pam().is_there());
