@@ -20,6 +20,9 @@ use crate::lifecycle::{Part, Stop};
 /// Connections that were told to make room and are not gone yet. Beyond it newcomers wait: each of
 /// these still has a file descriptor.
 const LEAVING_MAX: usize = 64;
+/// Connections beyond the limit for root and the daemon's own user, so that nobody else's keep them
+/// out of the unix socket.
+const FOR_OWNERS: usize = 16;
 /// How long a stranger is left alone when file descriptors are wanting: whoever logs in at once
 /// does not have to go for others who want to.
 const GRACE: Duration = Duration::from_secs(1);
@@ -93,7 +96,7 @@ impl Admission {
         } else if book.strangers.len() >= limits.anonymous {
             book.displace(None);
         }
-        book.make_room(limits)?;
+        book.make_room(limits.connections)?;
         let part = self.0.stop.part();
         let stop = part.signal();
         let number = book.next;
@@ -104,10 +107,10 @@ impl Admission {
         Some(self.place(Standing::Stranger(number, stop)))
     }
 
-    /// A place for a connection whose owner the kernel has named.
+    /// A place for a connection of root or the daemon's own user, whom the kernel has named.
     pub(crate) fn admit_known(&self) -> Option<Place> {
         let mut book = self.0.book();
-        book.make_room(&self.0.limits)?;
+        book.make_room(self.0.limits.connections + FOR_OWNERS)?;
         book.seated += 1;
         drop(book);
         Some(self.place(Standing::Local))
@@ -232,11 +235,11 @@ impl Book {
     }
 
     /// `None` when there is no place and none can be made.
-    fn make_room(&mut self, limits: &Limits) -> Option<()> {
-        if self.seated >= limits.connections {
+    fn make_room(&mut self, most: usize) -> Option<()> {
+        if self.seated >= most {
             self.displace(None);
         }
-        (self.seated < limits.connections).then_some(())
+        (self.seated < most).then_some(())
     }
 
     /// Has the oldest stranger of this source go, or of the one that holds most.
@@ -359,11 +362,14 @@ mod tests {
         let stranger = admission.admit(source(1)).unwrap();
         let second = admission.admit(source(2)).unwrap();
         assert!(is_told_to_go(&stranger) && !is_told_to_go(&second));
-        let third = admission.admit_known().unwrap();
-        assert!(is_told_to_go(&second), "also for a local peer");
-        assert!(admission.admit(source(3)).is_none() && admission.admit_known().is_none());
-        assert!(!is_told_to_go(&known) && !is_told_to_go(&local) && !is_told_to_go(&third));
-        drop(third);
+        let mut third = admission.admit(source(3)).unwrap();
+        assert!(is_told_to_go(&second));
+        third.known(&account("b")).unwrap();
+        assert!(admission.admit(source(3)).is_none(), "nobody is left to go");
+        let owners: Vec<Place> = (0..=FOR_OWNERS).filter_map(|_| admission.admit_known()).collect();
+        assert_eq!(owners.len(), FOR_OWNERS, "some are kept for root");
+        assert!(![&known, &local, &third].into_iter().any(is_told_to_go));
+        drop((third, owners));
         assert!(admission.admit(source(3)).is_some());
     }
 

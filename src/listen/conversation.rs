@@ -242,11 +242,21 @@ impl Conversation {
         if self.session.principal().is_none() && text.len() > stranger_max {
             return stranger_too_large(self.limits());
         }
+        let stop = self.stop.clone();
+        // A stranger whose place is needed does not keep it for as long as a login takes.
+        tokio::select! {
+            biased;
+            () = stop.wait() => {}
+            () = self.hear_request(text) => {}
+        }
+        Next::GoOn
+    }
+
+    async fn hear_request(&mut self, text: Utf8Bytes) {
         match self.tongue {
             Tongue::SysAdm => self.hear_sysadm(&text).await,
             Tongue::JsonRpc => self.hear_jsonrpc(text).await,
         }
-        Next::GoOn
     }
 
     /// Logs in or out as `rpc/NAME` says; the arguments of the answer.
