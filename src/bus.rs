@@ -9,6 +9,7 @@
 //! does not take them falls behind and is served from the log by a task of its own (`pump`) until
 //! it has caught up.
 
+mod bell;
 mod catch_up;
 mod command;
 mod face;
@@ -36,6 +37,7 @@ use crate::lifecycle::Tasks;
 use crate::sight::{Classes, Interest};
 use crate::store::{AuditEntry, Bounds, EventLog, Record, StoreError, Submitted};
 
+pub use bell::Bell;
 pub use face::{Face, Wording};
 pub use outlet::{Offer, Outlet};
 pub use own::{OwnClass, own_class, own_classes};
@@ -142,6 +144,11 @@ impl Bus {
     /// Everything up to now: where a subscription to the future would begin.
     pub fn head(&self) -> Cursor {
         Cursor::after(self.0.instance, self.0.log.bounds().head)
+    }
+
+    /// Where reading the log begins for somebody who wants it from there, and what is missing there.
+    pub fn beginning(&self, start: Start) -> (Cursor, Option<Gap>) {
+        self.0.place(start).map_or_else(|| (self.head(), None), |place| (place.cursor, place.gap))
     }
 
     /// Who may hear which class. Plugins' classes are declared here as they come and go.

@@ -10,6 +10,7 @@ mod plugins;
 mod session;
 mod sessions;
 mod settings;
+mod stretch;
 mod tokens;
 pub(crate) mod trail;
 
@@ -32,6 +33,7 @@ use crate::sight::Sight;
 
 pub use builtin::{Builtin, Needs, own_methods};
 pub use session::{Session, SubscriptionAnswer, Wanted};
+pub use stretch::Stretch;
 
 /// The version of the protocol extensions that `rpc/hello` offers.
 pub const PROTOCOL: u64 = 1;

@@ -4,6 +4,7 @@
 //! `wire` reads it and `dispatch` answers it. `daemon` opens the listeners.
 
 mod admission;
+mod cloudevents;
 pub(crate) mod conversation;
 mod echo;
 pub(crate) mod http;

@@ -7,9 +7,11 @@
 //! |---|---|
 //! | [`sysadm`] | `SysAdm` GUIs and scripts, our command line |
 //! | [`jsonrpc`] | programs and generated clients |
+//! | [`cloudevents`] | whoever speaks `CloudEvents` 1.0 |
 //! | `login`, `subscription` | what is read alike in each of them |
 //! | [`frame`] | websocket framing of what the others word |
 
+pub mod cloudevents;
 pub mod frame;
 pub mod jsonrpc;
 pub(crate) mod login;

@@ -1,6 +1,7 @@
 //! One websocket connection: reads messages, has them answered, keeps time. What a message means is
 //! the business of the protocol it is spoken in, one module for each.
 
+mod cloudevents;
 mod jsonrpc;
 mod sysadm;
 
@@ -30,6 +31,7 @@ use crate::bus::{Face, Outlet};
 use crate::config::Limits;
 use crate::dispatch::{Dispatch, Session, Wanted};
 use crate::lifecycle::{Stop, Tasks};
+use crate::wire::cloudevents::Stream as Wished;
 use crate::wire::login::{Shown, challenge, login};
 
 /// Everything that can wake a connection.
@@ -64,6 +66,27 @@ pub(super) enum Tongue {
     SysAdm,
     /// JSON-RPC 2.0.
     JsonRpc,
+    /// `CloudEvents`: one stream, and events that are brought.
+    CloudEvents,
+}
+
+/// A protocol, and what was asked for in it when the websocket was opened.
+#[derive(Debug)]
+pub(super) struct Opening {
+    tongue: Tongue,
+    stream: Option<Box<Wished>>,
+}
+
+impl From<Tongue> for Opening {
+    fn from(tongue: Tongue) -> Self {
+        Self { tongue, stream: None }
+    }
+}
+
+impl From<Wished> for Opening {
+    fn from(stream: Wished) -> Self {
+        Self { tongue: Tongue::CloudEvents, stream: Some(Box::new(stream)) }
+    }
 }
 
 struct Conversation {
@@ -102,14 +125,14 @@ pub(super) async fn begin(
     dispatch: Dispatch,
     tasks: Tasks,
     Guest { peer, principal, place }: Guest,
-    tongue: Tongue,
+    Opening { tongue, stream: wished }: Opening,
 ) {
     let limits = dispatch.identity().limits;
     let (websocket, outbox) = socket::open(stream, read, &limits).await;
     let now = Instant::now();
     let begun = place.as_ref().map_or(now, Place::begun);
     let stop = place.as_ref().map_or_else(|| tasks.stop_signal(), Place::stop);
-    let conversation = Box::new(Conversation {
+    let mut conversation = Box::new(Conversation {
         tongue,
         websocket,
         alarm: Box::pin(sleep_until(now)),
@@ -125,6 +148,12 @@ pub(super) async fn begin(
         spare: None,
         numbered: 0,
     });
+    if let Some(wished) = wished
+        && let Err(fault) = conversation.begin_stream(*wished).await
+    {
+        tracing::debug!(%fault, "a stream could not begin");
+        return conversation.end(closing(CloseCode::Again, "retry_after_ms=1000")).await;
+    }
     tasks.spawn(conversation.run());
 }
 
@@ -134,6 +163,7 @@ impl Tongue {
         match self {
             Self::SysAdm => "websocket",
             Self::JsonRpc => "jsonrpc",
+            Self::CloudEvents => "cloudevents",
         }
     }
 }
@@ -256,6 +286,7 @@ impl Conversation {
         match self.tongue {
             Tongue::SysAdm => self.hear_sysadm(&text).await,
             Tongue::JsonRpc => self.hear_jsonrpc(text).await,
+            Tongue::CloudEvents => self.take_event(&text),
         }
     }
 
@@ -319,6 +350,7 @@ impl Conversation {
         let heartbeat = match self.tongue {
             Tongue::SysAdm => crate::wire::sysadm::heartbeat,
             Tongue::JsonRpc => crate::wire::jsonrpc::heartbeat,
+            Tongue::CloudEvents => return self.beat_stream(now),
         };
         self.session.beat(&key(sub), move |cursor| heartbeat(&name, cursor, now));
     }

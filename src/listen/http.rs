@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use zeroize::Zeroizing;
 
 use super::admission::Place;
-use super::conversation::{self, Guest, Tongue};
+use super::conversation::{self, Guest, Opening, Tongue};
 use super::jsonrpc;
 use super::pages::Pages;
 use super::rest::{self, Answer};
@@ -82,13 +82,14 @@ impl Connection {
         if let Err(fault) = self.pages.check(request.headers()) {
             tracing::warn!(peer = %self.peer, "refused: {fault}");
             return match route {
-                Route::SysAdm => rest::refusal(&fault),
+                Route::SysAdm | Route::CloudEvents => rest::refusal(&fault),
                 Route::JsonRpc => jsonrpc::refusal(&fault),
             };
         }
         match route {
             Route::SysAdm => self.sysadm(request).await,
             Route::JsonRpc => jsonrpc::answer(self, request).await,
+            Route::CloudEvents => self.cloudevents(request).await,
         }
     }
 
@@ -148,7 +149,7 @@ impl Connection {
         &self,
         mut request: Request<Incoming>,
         principal: Option<Principal>,
-        tongue: Tongue,
+        opening: impl Into<Opening>,
     ) -> Result<Answer, Fault> {
         let headers = request.headers();
         let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
@@ -156,6 +157,7 @@ impl Connection {
         let (Some(accept), true, &Method::GET) = (key, version, request.method()) else {
             return Err(Fault::bad_request("this is no websocket upgrade (RFC 6455)"));
         };
+        let opening = opening.into();
         let upgrading = hyper::upgrade::on(&mut request);
         let guest = Guest { peer: self.peer, principal, place: self.place().take() };
         let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
@@ -164,7 +166,7 @@ impl Connection {
                 Ok(Ok(parts)) => {
                     let stream = parts.io.into_inner();
                     let read = parts.read_buf.to_vec();
-                    conversation::begin((stream, read), dispatch, tasks, guest, tongue).await;
+                    conversation::begin((stream, read), dispatch, tasks, guest, opening).await;
                 }
                 Ok(Err(_)) => tracing::error!("an upgraded connection had an unknown type"),
                 Err(error) => tracing::debug!(%error, "a websocket upgrade failed"),

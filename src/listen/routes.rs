@@ -12,12 +12,15 @@ pub(super) enum Route {
     SysAdm,
     /// JSON-RPC 2.0, as a websocket and by POST.
     JsonRpc,
+    /// `CloudEvents`: a stream, batches, and events that are brought.
+    CloudEvents,
 }
 
 /// The face for a path.
 pub(super) fn of(path: &str) -> Route {
     match path.split('/').nth(1) {
         Some("jsonrpc") => Route::JsonRpc,
+        Some("cloudevents") => Route::CloudEvents,
         _ => Route::SysAdm,
     }
 }

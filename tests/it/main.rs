@@ -17,6 +17,7 @@ mod audit;
 mod bad_input;
 mod chance;
 mod classic;
+mod cloudevents;
 mod command;
 mod conformance;
 mod crash;

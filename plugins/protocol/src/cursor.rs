@@ -31,6 +31,13 @@ impl Cursor {
         Self { instance, seq, ahead: Vec::new() }
     }
 
+    /// The place when everything up to `seq` was delivered as well.
+    #[must_use]
+    pub fn moved_to(&self, seq: u64) -> Self {
+        let ahead = self.ahead.iter().copied().filter(|ahead| *ahead > seq).collect();
+        Self { instance: self.instance, seq, ahead }
+    }
+
     /// Whether the event with this number was delivered already.
     pub fn covers(&self, seq: u64) -> bool {
         seq <= self.seq || self.ahead.binary_search(&seq).is_ok()
@@ -104,6 +111,15 @@ mod tests {
             };
             prop_assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
         }
+    }
+
+    #[test]
+    fn a_cursor_that_moves_on_keeps_what_is_still_ahead() {
+        let cursor = Cursor { instance: Uuid::nil(), seq: 5, ahead: vec![7, 9] };
+        let moved = cursor.moved_to(8);
+        assert!(moved.covers(8) && moved.covers(9) && !moved.covers(10));
+        assert_eq!(moved.ahead, [9]);
+        assert_eq!(cursor.moved_to(9), Cursor::after(Uuid::nil(), 9));
     }
 
     #[test]

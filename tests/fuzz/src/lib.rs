@@ -13,6 +13,7 @@
 #![allow(clippy::missing_panics_doc, reason = "to panic is what they are for")]
 
 pub mod clients;
+pub mod cloudevents;
 pub mod ctl;
 pub mod files;
 pub mod logins;
@@ -38,6 +39,7 @@ macro_rules! each_target {
             words::class words::cursor words::filter words::time
             clients::challenge_key clients::envelope clients::header clients::login
             clients::list clients::origin clients::rest clients::subscribe clients::trail clients::websocket
+            cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants
             logins::certificate logins::pam_answer logins::pam_question logins::redact logins::resource logins::scope
