@@ -161,6 +161,15 @@ impl Bus {
         &self.0.log
     }
 
+    /// All events after `seq`, without asking the database; `None` when there are more than `most`,
+    /// or memory does not reach back that far or not yet to the newest.
+    pub fn recent(&self, seq: u64, most: usize) -> Option<Vec<Arc<Event>>> {
+        let head = self.0.log.bounds().head;
+        let events = self.0.tail.after(seq, most)?;
+        let reached = events.last().map_or(seq, |newest| newest.seq.unwrap_or(seq));
+        (reached >= head).then_some(events)
+    }
+
     /// Records a draft as its class declares, then delivers it. With [`Retain::Log`] it returns
     /// when the event would survive a crash.
     ///

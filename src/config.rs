@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod consul;
 mod grants;
 mod limits;
 mod roles;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 
 pub use self::access::Access;
 pub use self::audit::Audit;
+pub use self::consul::{Consul, Service};
 pub use self::limits::Limits;
 pub use self::roles::{Grant, RoleRules, objection};
 pub use self::tls::{Tls, TlsFiles};
@@ -53,6 +55,8 @@ pub struct File {
     pub roles: BTreeMap<String, RoleRules>,
     /// What clients may take up.
     pub limits: Limits,
+    /// The Consul face.
+    pub consul: Consul,
     /// Plugins.
     pub plugins: Plugins,
 }
@@ -132,6 +136,8 @@ pub struct Config {
     pub roles: BTreeMap<String, RoleRules>,
     /// What clients may take up.
     pub limits: Limits,
+    /// The Consul face.
+    pub consul: Consul,
     /// Where third-party plugins lie.
     pub plugin_dir: PathBuf,
     /// Built-in plugins that are not started.
@@ -183,6 +189,7 @@ impl File {
         roles::check(&self.roles)?;
         access::check(&self.access, &self.roles)?;
         self.limits.check()?;
+        consul::check(&self.consul, &self.roles)?;
         let socket = if own_socket {
             PathBuf::from("/run/sysadmd/sysadmd.sock")
         } else {
@@ -199,6 +206,7 @@ impl File {
             access: self.access,
             roles: self.roles,
             limits: self.limits,
+            consul: self.consul,
             listen,
             listen_plain,
             log_max_age: days(self.log.max_age_days),

@@ -175,8 +175,9 @@ impl Daemon {
             bell: Arc::clone(&bell),
         };
         keeper.begin(certificate::watch(&config.tls), &tasks);
-        let limits = files::fit(config.limits);
-        let identity = Identity { hostname, certificate: tls.facts(), instance, limits };
+        let (certificate, limits) = (tls.facts(), files::fit(config.limits));
+        let consul = config.consul.clone();
+        let identity = Identity { hostname, certificate, instance, limits, consul };
         let access =
             Access::new(Arc::clone(&store), clock.clone(), access_settings(config, &binary))
                 .map_err(|fault| std::io::Error::other(fault.to_string()))?;

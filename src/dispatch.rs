@@ -5,8 +5,10 @@
 //! name of a [`Principal`].
 
 mod builtin;
+pub mod consul;
 pub(crate) mod events;
 mod plugins;
+mod reading;
 mod session;
 mod sessions;
 mod settings;
@@ -27,7 +29,7 @@ use crate::access::{Access, Deed, Origin, Principal, Wish, resource_of};
 use crate::bus::Bus;
 use crate::certificate::Facts;
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{self, Limits};
 use crate::host::{Caller, DeclaredMethod, Host, MethodInfo};
 use crate::sight::Sight;
 
@@ -49,6 +51,8 @@ pub struct Identity {
     pub instance: Uuid,
     /// Bounds, some of them announced by `rpc/hello`.
     pub limits: Limits,
+    /// What the Consul face says and takes.
+    pub consul: config::Consul,
 }
 
 /// A request with everything that is known of it.
@@ -169,7 +173,9 @@ impl Dispatch {
         match found.kind {
             Kind::Query => self.answer(&asked, &found).await,
             // Recorded together with the event it makes.
-            Kind::Mutate if method == "events/fire" => self.answer(&asked, &found).await,
+            Kind::Mutate if method == "events/fire" || method == consul::METHOD => {
+                self.answer(&asked, &found).await
+            }
             Kind::Mutate => {
                 let begun = self.0.access.journal().begin(&asked.deed(&found.secrets)).await?;
                 let answer = self.answer(&asked, &found).await;
@@ -305,7 +311,7 @@ impl Dispatch {
             return Err(Fault::bad_request("none of the client's protocols is spoken here")
                 .with_details(json!({ "protocols": [PROTOCOL] })));
         }
-        let Identity { hostname, certificate, instance, limits } = self.identity();
+        let Identity { hostname, certificate, instance, limits, .. } = self.identity();
         let fingerprint = certificate.borrow().fingerprint.clone();
         let who = principal.map(|who| json!({"name": who.name, "role": who.role}));
         Ok(Json::from(json!({

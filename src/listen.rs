@@ -5,6 +5,7 @@
 
 mod admission;
 mod cloudevents;
+mod consul;
 pub(crate) mod conversation;
 mod echo;
 pub(crate) mod http;
@@ -36,6 +37,7 @@ use crate::dispatch::Dispatch;
 use crate::lifecycle::Tasks;
 
 use admission::{Admission, Place};
+use consul::Lists;
 use conversation::Guest;
 use pages::Pages;
 use stream::Stream;
@@ -57,6 +59,7 @@ pub struct Listen {
     admission: Admission,
     refused: watch::Sender<Refused>,
     pages: Pages,
+    lists: Lists,
 }
 
 impl Listen {
@@ -65,7 +68,8 @@ impl Listen {
         let own = dispatch.identity().hostname.clone();
         let pages = Pages::new(&access.origins, access.hosts.iter().cloned().chain([own]));
         let admission = Admission::new(dispatch.identity().limits, tasks.stop_signal());
-        Self { dispatch, tasks, tls, admission, refused: watch::Sender::default(), pages }
+        let (refused, lists) = (watch::Sender::default(), Lists::default());
+        Self { dispatch, tasks, tls, admission, refused, pages, lists }
     }
 
     /// Newcomers that could not be let in.
@@ -228,7 +232,8 @@ impl Listen {
 
     async fn serve(&self, stream: Stream, guest: Guest) {
         let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
-        http::serve(stream, dispatch, tasks, self.pages.clone(), guest).await;
+        let shared = (self.pages.clone(), self.lists.clone());
+        http::serve(stream, dispatch, tasks, shared, guest).await;
     }
 }
 

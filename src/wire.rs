@@ -5,6 +5,7 @@
 //!
 //! | module | who speaks it |
 //! |---|---|
+//! | [`consul`] | Consul's event clients |
 //! | [`sysadm`] | `SysAdm` GUIs and scripts, our command line |
 //! | [`jsonrpc`] | programs and generated clients |
 //! | [`cloudevents`] | whoever speaks `CloudEvents` 1.0 |
@@ -12,6 +13,7 @@
 //! | [`frame`] | websocket framing of what the others word |
 
 pub mod cloudevents;
+pub mod consul;
 pub mod frame;
 pub mod jsonrpc;
 pub(crate) mod login;

@@ -97,19 +97,20 @@ impl Access {
         Ok(Login { principal, session, is_new })
     }
 
-    /// Who somebody is, without beginning a session: one HTTP request. A password that was right a
-    /// moment ago is not checked again.
+    /// Who somebody is, without beginning a session: one HTTP request. What was right a moment
+    /// ago is neither checked nor recorded again.
     ///
     /// # Errors
     /// As [`Access::login`].
     pub async fn identify(&self, origin: Origin, proof: Proof) -> Result<Principal, Fault> {
         let key = self.recent().key(origin.peer, &proof);
-        if let Some(principal) = self.recent().find(&key, self.now()) {
+        let found = self.recent().find(&key, self.now());
+        if let Some(principal) = found.filter(|principal| self.still_counts(principal)) {
             return Ok(principal);
         }
-        let is_password = matches!(proof, Proof::Password { .. });
         let Known { principal, session } = self.prove(origin, proof).await?;
-        if is_password && matches!(session, Resting::New(Who::User(_))) {
+        // Not a session: each of its uses lengthens it.
+        if matches!(session, Resting::New(Who::User(_) | Who::Token(..))) {
             self.recent().put(key, &principal, self.now());
         }
         Ok(principal)

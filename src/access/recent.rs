@@ -1,5 +1,5 @@
-//! Passwords that were right a moment ago, so that a client that sends one with every HTTP request
-//! does not cost a check each time.
+//! Passwords and tokens that were right a moment ago, so that a client that sends one with every HTTP
+//! request does not cost a check and a record of the audit trail each time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,9 +13,9 @@ use super::peer::Peer;
 use super::principal::Principal;
 use super::random_bytes;
 
-/// How long a right password is remembered, in microseconds.
+/// How long what was right is remembered, in microseconds.
 const REMEMBERED_MICROS: u64 = 30_000_000;
-/// Passwords remembered at once.
+/// Of these at once.
 const REMEMBERED_MAX: usize = 1024;
 
 type Key = [u8; 32];

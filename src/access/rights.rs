@@ -8,9 +8,6 @@ use protocol::class::covers;
 use crate::config::Grant;
 use crate::sight::{Classes, Hearing, Layer, Sight, climbs, covers_resource};
 
-/// The method whose grant also opens the classes beside it for firing.
-const FIRE: &str = "events/fire";
-
 /// What somebody may do. Every layer (their roles, the scope of their token) must allow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights(Arc<[Allowance]>);
@@ -74,11 +71,11 @@ impl Rights {
         self.0.iter().all(|layer| layer.level >= level || layer.grants.iter().any(covered))
     }
 
-    /// Whether an event of this class about this subject may be fired. That it is a class for
-    /// clients is judged elsewhere.
-    pub fn may_fire(&self, class: &str, subject: &str) -> bool {
+    /// Whether an event of this class about this subject may be fired by this method: the grant of
+    /// the method opens the classes beside it. That it is a class for clients is judged elsewhere.
+    pub fn may_fire(&self, method: &str, class: &str, subject: &str) -> bool {
         let granted = |grant: &Grant| {
-            grant_covers(grant, FIRE, None)
+            grant_covers(grant, method, None)
                 && grant.classes.iter().any(|pattern| covers(pattern, class))
                 && covers_resource(&grant.resources, subject)
         };
@@ -212,14 +209,18 @@ mod tests {
     #[test]
     fn firing_needs_the_method_and_the_class() {
         let may = |grants, class| {
-            Rights::new([Allowance { level: Some(Role::Viewer), grants }]).may_fire(class, "/a")
+            Rights::new([Allowance { level: Some(Role::Viewer), grants }]).may_fire(
+                "events/fire",
+                class,
+                "/a",
+            )
         };
         assert!(may(vec![grant(&["events/fire"], &["user.deploy.*"], &[])], "user.deploy.done"));
         assert!(!may(vec![grant(&["events/fire"], &["user.deploy.*"], &[])], "user.other"));
         assert!(!may(vec![grant(&["events/list"], &["user.*"], &[])], "user.other"));
         assert!(!may(vec![grant(&["events/fire"], &["user.*"], &["/b"])], "user.other"));
-        assert!(Rights::of_role(Role::Operator).may_fire("user.x", ""));
-        assert!(!Rights::of_role(Role::Viewer).may_fire("user.x", ""));
+        assert!(Rights::of_role(Role::Operator).may_fire("events/fire", "user.x", ""));
+        assert!(!Rights::of_role(Role::Viewer).may_fire("events/fire", "user.x", ""));
     }
 
     #[test]

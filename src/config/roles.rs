@@ -23,8 +23,8 @@ pub struct RoleRules {
 pub struct Grant {
     /// Methods: `namespace/name`, `namespace/name:action`, `namespace/*` or `*`.
     pub methods: Vec<String>,
-    /// Event classes to hear: a class, `family.*` or `*`. With `events/fire` among the methods, also
-    /// those that may be fired.
+    /// Event classes to hear: a class, `family.*` or `*`. With `events/fire` or
+    /// `consul/fire` among the methods, also those that may be fired by it.
     pub classes: Vec<String>,
     /// Resources, such as `/datasets/tank` or `/datasets/tank/*`, that calls may be about and events
     /// may be about; none: whatever they are about.

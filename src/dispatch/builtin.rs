@@ -4,7 +4,7 @@ use protocol::manifest::Kind;
 use protocol::{Fault, Json, Request, Role};
 use serde_json::{Value, json};
 
-use super::{Asked, Dispatch, events, plugins, sessions, settings, tokens, trail};
+use super::{Asked, Dispatch, consul, events, plugins, sessions, settings, tokens, trail};
 use crate::access::Principal;
 
 /// A method of the daemon itself. A method with actions has an entry for each.
@@ -65,15 +65,19 @@ const ADMIN: Needs = Needs::Role(Role::Admin);
 const PLUGIN: &str = "/plugins/{id}";
 const TOKEN: &str = "/tokens/{id}";
 const SUBJECT: &str = "{subject}";
+/// What a Consul event is called in rights, and its subject.
+const CONSUL: &str = "/consul/{name}";
 
 /// What can be called on every connection.
-const TABLE: [Builtin; 26] = [
+const TABLE: [Builtin; 27] = [
     query("rpc/identify", ANYBODY, "Says which machine this is"),
     query("rpc/query", LOGIN, "Lists the methods you may use"),
     query("rpc/hello", ANYBODY, "Opts in to what the classic protocol does not have"),
     query("events/subscribe", LOGIN, "Has events delivered, from now on or from the log"),
     query("events/list", LOGIN, "Answers one page of the event log"),
     mutate("events/fire", OPERATOR, "Records an event of your own").about(SUBJECT),
+    mutate(consul::METHOD, OPERATOR, "Records a user event as Consul's clients fire them")
+        .about(CONSUL),
     query("rpc/plugins", VIEWER, "Lists the plugins and where they stand").on("list"),
     mutate("rpc/plugins", OPERATOR, "Starts a plugin, also out of quarantine")
         .on("start")
@@ -181,6 +185,7 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
         ("rpc/roles", _) => Ok(tokens::roles(dispatch)),
         ("events/list", _) => events::list(dispatch, principal, args).await,
         ("events/fire", _) => events::fire(dispatch, asked).await,
+        (consul::METHOD, _) => consul::fire(dispatch, asked).await,
         ("rpc/plugins", Some(verb)) => plugins::answer(dispatch, verb, args).await,
         ("rpc/tokens", Some(action)) => tokens::answer(dispatch, principal, action, args).await,
         ("rpc/sessions", Some(action)) => sessions::answer(dispatch, action, args).await,

@@ -1,18 +1,20 @@
 //! `events/fire` and `events/list`.
 
 use protocol::manifest::Retain;
-use protocol::{Class, Cursor, Draft, Fault, FaultKind, Filter, Json, Priority, Time};
+use protocol::{Class, Cursor, Draft, Event, Fault, FaultKind, Filter, Json, Priority, Time};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Asked, Dispatch};
 use crate::access::Principal;
-use crate::bus::own_class;
+use crate::bus::{Bus, own_class};
 use crate::sight::{Interest, Sight};
 use crate::store::{PAGE_MAX, Query};
 
 /// The source of events that clients fire.
 const SOURCE: &str = "client";
+/// The method that records them.
+const METHOD: &str = "events/fire";
 
 #[derive(Deserialize)]
 struct Fire {
@@ -36,11 +38,12 @@ pub(super) async fn fire(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Json,
     let fire = Fire::deserialize(&asked.request.args)
         .map_err(|error| Fault::bad_request(format!("the event is wrong: {error}")))?;
     let class = Class::parse(&fire.class).map_err(|error| Fault::bad_request(error.to_string()))?;
-    let Some(own) = own_class(class.as_str()).filter(|own| own.source == SOURCE) else {
+    let Some(own) = own_class(class.as_str()).filter(|own| own.source == SOURCE && own.family)
+    else {
         let sentence = format!("clients may fire classes that begin with user., not {class}");
         return Err(Fault::new(FaultKind::Forbidden, sentence));
     };
-    if !asked.principal.rights.may_fire(class.as_str(), &fire.subject) {
+    if !asked.principal.rights.may_fire(METHOD, class.as_str(), &fire.subject) {
         let sentence = format!("your rights do not reach as far as firing {class}");
         let fault = Fault::new(FaultKind::Forbidden, sentence);
         dispatch.refuse(asked, &[], &fault).await;
@@ -58,12 +61,17 @@ pub(super) async fn fire(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Json,
         journal.record(&asked.deed(&[]), "done").await?;
         bus.publish(SOURCE, draft, declared.retain).await?
     };
+    Ok(receipt(bus, &event))
+}
+
+/// What whoever has fired an event is told of it.
+pub(super) fn receipt(bus: &Bus, event: &Event) -> Json {
     let cursor = event.seq.map_or_else(|| bus.head(), |seq| Cursor::after(bus.instance(), seq));
     let mut answer = json!({"cursor": cursor, "event_id": event.id, "time": event.time});
     if let Some(seq) = event.seq {
         answer["seq"] = seq.into();
     }
-    Ok(Json::from(answer))
+    Json::from(answer)
 }
 
 #[derive(Deserialize)]
@@ -127,7 +135,7 @@ pub fn query(args: &Value, sight: Sight) -> Result<Query, Fault> {
 }
 
 /// An event as it also looks when it is delivered.
-fn describe(event: &protocol::Event) -> Value {
+fn describe(event: &Event) -> Value {
     let mut value = json!({
         "seq": event.seq,
         "event_id": event.id,

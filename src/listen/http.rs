@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use zeroize::Zeroizing;
 
 use super::admission::Place;
+use super::consul::{self, Lists};
 use super::conversation::{self, Guest, Opening, Tongue};
 use super::jsonrpc;
 use super::pages::Pages;
@@ -41,9 +42,11 @@ pub(super) struct Connection {
     pub(super) dispatch: Dispatch,
     pub(super) tasks: Tasks,
     pages: Pages,
+    /// What Consul's clients read.
+    pub(super) lists: Lists,
     pub(super) peer: Peer,
     /// Whoever the kernel or a certificate has named.
-    principal: Option<Principal>,
+    pub(super) principal: Option<Principal>,
     /// Taken along by the websocket.
     place: Mutex<Option<Place>>,
 }
@@ -53,13 +56,13 @@ pub(super) async fn serve(
     stream: Stream,
     dispatch: Dispatch,
     tasks: Tasks,
-    pages: Pages,
+    (pages, lists): (Pages, Lists),
     Guest { peer, principal, place }: Guest,
 ) {
     // Also how long an idle connection is kept.
     let patience = dispatch.identity().limits.handshake();
     let place = Mutex::new(place);
-    let connection = Arc::new(Connection { dispatch, tasks, pages, peer, principal, place });
+    let connection = Arc::new(Connection { dispatch, tasks, pages, lists, peer, principal, place });
     let service = service_fn(move |request| {
         let connection = Arc::clone(&connection);
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -84,12 +87,14 @@ impl Connection {
             return match route {
                 Route::SysAdm | Route::CloudEvents => rest::refusal(&fault),
                 Route::JsonRpc => jsonrpc::refusal(&fault),
+                Route::Consul => consul::refusal(&fault),
             };
         }
         match route {
             Route::SysAdm => self.sysadm(request).await,
             Route::JsonRpc => jsonrpc::answer(self, request).await,
             Route::CloudEvents => self.cloudevents(request).await,
+            Route::Consul => consul::answer(self, request).await,
         }
     }
 

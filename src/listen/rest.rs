@@ -67,6 +67,18 @@ pub(super) async fn read_body(
         Some(_) => limits.message_bytes,
         None => limits.anonymous_message_bytes,
     };
+    body(request, most, limits).await
+}
+
+/// The whole body of a request, of at most so many bytes.
+///
+/// # Errors
+/// `too-large`, `timeout` when it does not come in time, `bad-request` when it ends early.
+pub(super) async fn body(
+    request: Request<Incoming>,
+    most: usize,
+    limits: &Limits,
+) -> Result<Bytes, Fault> {
     let body = Limited::new(request.into_body(), most).collect();
     let body = tokio::time::timeout(limits.body(), body).await.map_err(|_| slow_body(limits))?;
     let body = body.map_err(|error| {

@@ -14,6 +14,8 @@ pub(super) enum Route {
     JsonRpc,
     /// `CloudEvents`: a stream, batches, and events that are brought.
     CloudEvents,
+    /// Consul's clients.
+    Consul,
 }
 
 /// The face for a path.
@@ -21,6 +23,26 @@ pub(super) fn of(path: &str) -> Route {
     match path.split('/').nth(1) {
         Some("jsonrpc") => Route::JsonRpc,
         Some("cloudevents") => Route::CloudEvents,
+        Some("v1") => Route::Consul,
         _ => Route::SysAdm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_segment_decides() {
+        for (path, route) in [
+            ("/v1/event/list", Route::Consul),
+            ("/v1", Route::Consul),
+            ("/jsonrpc", Route::JsonRpc),
+            ("/v10/x", Route::SysAdm),
+            ("/", Route::SysAdm),
+            ("*", Route::SysAdm),
+        ] {
+            assert_eq!(of(path), route, "{path}");
+        }
     }
 }

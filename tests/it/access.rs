@@ -16,11 +16,12 @@ use crate::harness::{Door, PATIENCE, Running, Site, binary, until};
 use crate::http::{self, Reply};
 
 /// The daemon's own methods, as `docs/protocols/sysadm.md` says: action, writes, least role.
-const OWN: [(&str, &str, bool, Role); 25] = [
+const OWN: [(&str, &str, bool, Role); 26] = [
     ("rpc/query", "", false, Role::Viewer),
     ("events/subscribe", "", false, Role::Viewer),
     ("events/list", "", false, Role::Viewer),
     ("events/fire", "", true, Role::Operator),
+    ("consul/fire", "", true, Role::Operator),
     ("rpc/plugins", "list", false, Role::Viewer),
     ("rpc/plugins", "start", true, Role::Operator),
     ("rpc/plugins", "stop", true, Role::Operator),

@@ -78,6 +78,7 @@ async fn arguments_of_a_wrong_type_are_the_askers_fault() {
         "rpc/auth",
         "rpc/auth_token",
         "events/fire",
+        "consul/fire",
         "events/list",
         "events/subscribe",
         "events/unsubscribe",

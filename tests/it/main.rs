@@ -20,6 +20,7 @@ mod classic;
 mod cloudevents;
 mod command;
 mod conformance;
+mod consul;
 mod crash;
 mod doctor;
 mod faces;

@@ -10,8 +10,8 @@ use crate::{Class, Priority, Role};
 pub const MANIFEST_VERSION: u32 = 1;
 
 /// Namespaces that belong to the daemon: of its own methods, and of other protocols' paths.
-pub const RESERVED_NAMESPACES: [&str; 7] =
-    ["rpc", "events", "core", "v1", "api", "jsonrpc", "cloudevents"];
+pub const RESERVED_NAMESPACES: [&str; 8] =
+    ["rpc", "events", "core", "consul", "v1", "api", "jsonrpc", "cloudevents"];
 
 /// `manifest.json`: who the plugin is, how it is started, what it answers and what it publishes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

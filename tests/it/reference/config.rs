@@ -45,7 +45,7 @@ fn the_shipped_file_has_every_key_that_is_read() {
     let documented = keys(&shipped());
     let documented: BTreeSet<&str> = documented.iter().map(|key| key.path.as_str()).collect();
     let mut read = BTreeSet::new();
-    for section in ["", "tls.", "log.", "audit.", "access.", "limits.", "plugins."] {
+    for section in ["", "tls.", "log.", "audit.", "access.", "limits.", "consul.", "plugins."] {
         read.extend(known(section).into_iter().map(|name| format!("{section}{name}")));
     }
     // Sections are not keys, and what `plugins.config` holds belongs to the plugins.
@@ -124,6 +124,7 @@ fn kind(path: &str) -> String {
         Some("u32" | "u64" | "usize") => "whole number",
         Some("socket address") => "`\"ADDRESS:PORT\"`",
         Some("a map" | "map" | "struct Rights") => "section",
+        Some("struct Service") => "`{ id, tags }`",
         None => "`true` or `false`",
         Some(other) => panic!("put {other:?} into words for people here"),
     };
