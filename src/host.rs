@@ -51,6 +51,7 @@ pub use self::status::{PluginStatus, State};
 pub use self::supervisor::Verb;
 
 use self::keeper::{ERRANDS_MAX, Errand, Keeper};
+use self::status::Face;
 use self::supervisor::Command;
 use self::table::{Entry, Table};
 use crate::bus::Bus;
@@ -186,7 +187,11 @@ impl Host {
             return Err(unknown(&table, &method, request.action()));
         };
         entry.counters.calls.add_one();
-        let outcome = call::ask(entry, route, caller, request).await;
+        let missing = missing(entry, &method, request.action());
+        let outcome = match missing {
+            Some(fault) => Err(fault),
+            None => call::ask(entry, route, caller, request).await,
+        };
         if outcome.is_err() {
             entry.counters.calls_failed.add_one();
         }
@@ -203,30 +208,32 @@ impl Host {
             role: route.role,
             resource: route.resource.clone(),
             secrets: Arc::clone(&route.secrets),
-            ready: is_ready(entry),
+            ready: is_ready(entry) && missing(entry, method, action).is_none(),
         })
     }
 
     /// Every declared method, by plugin.
     pub fn methods(&self) -> Vec<DeclaredMethod> {
-        self.declared(|plugin, ready, spec| {
+        self.declared(|plugin, face| {
+            let works =
+                |method: &Method| face.missing(&method.method, method.action.as_deref()).is_none();
             let declare = |method: &Method| DeclaredMethod {
                 plugin: plugin.to_owned(),
-                ready,
+                ready: face.link.is_some() && works(method),
                 method: method.clone(),
             };
-            spec.manifest.methods.iter().map(declare).collect()
+            face.spec.manifest.methods.iter().map(declare).collect()
         })
     }
 
     /// Every declared event class, by plugin. The daemon's own are [`crate::bus::own_classes`].
     pub fn classes(&self) -> Vec<DeclaredClass> {
-        self.declared(|plugin, _, spec| {
+        self.declared(|plugin, face| {
             let declare = |class: &ClassDeclaration| DeclaredClass {
                 plugin: plugin.to_owned(),
                 class: class.clone(),
             };
-            spec.manifest.events.iter().map(declare).collect()
+            face.spec.manifest.events.iter().map(declare).collect()
         })
     }
 
@@ -286,13 +293,13 @@ impl Host {
         Arc::clone(&self.table.borrow())
     }
 
-    fn declared<T>(&self, of: impl Fn(&str, bool, &PluginSpec) -> Vec<T>) -> Vec<T> {
+    fn declared<T>(&self, of: impl Fn(&str, &Face) -> Vec<T>) -> Vec<T> {
         let table = self.current();
         let running = table.entries.iter().filter(|(_, entry)| entry.commands.is_some());
         running
             .flat_map(|(id, entry)| {
                 let face = entry.face.borrow();
-                of(id, face.link.is_some(), &face.spec)
+                of(id, &face)
             })
             .collect()
     }
@@ -337,6 +344,14 @@ impl Context {
 
 fn is_ready(entry: &Entry) -> bool {
     entry.face.borrow().link.is_some()
+}
+
+/// Says that the method is there and this machine cannot do it: like one that is not there.
+fn missing(entry: &Entry, method: &str, action: Option<&str>) -> Option<Fault> {
+    let face = entry.face.borrow();
+    let reason = face.missing(method, action)?;
+    let whole = action.map_or_else(|| method.to_owned(), |action| format!("{method} {action}"));
+    Some(Fault::not_found(format!("{whole} does not work on this machine: {reason}")))
 }
 
 fn unknown(table: &Table, method: &str, action: Option<&str>) -> Fault {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use protocol::Json;
-use protocol::link::{Cancel, Frame, method};
+use protocol::link::{Cancel, Frame, Unavailable, method};
 use protocol::sandbox::User;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -102,14 +102,23 @@ enum Order {
 pub(crate) enum News {
     /// There is a process of this id.
     Started(Option<u32>),
-    /// It has answered the handshake, and is confined like this; `None` if it is not.
-    Ready(Option<Box<Confinement>>),
+    /// It has answered the handshake.
+    Ready(Terms),
     /// It takes calls, but something is wrong with it.
     Degraded(String),
     /// What was wrong is right again.
     Recovered,
     /// It broke the rules and is being ended.
     Ending(String),
+}
+
+/// On what terms a process serves.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    /// What it is confined to; `None` if it is not.
+    pub(crate) confinement: Option<Box<Confinement>>,
+    /// What of its manifest it cannot do here.
+    pub(crate) unavailable: Vec<Unavailable>,
 }
 
 /// How a process ended.

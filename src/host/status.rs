@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::Time;
+use protocol::link::Unavailable;
 use serde::Serialize;
 
 use super::confinement::Confinement;
@@ -79,6 +80,8 @@ pub struct PluginStatus {
     pub origin: Origin,
     /// What its process is confined to, while it takes calls.
     pub confinement: Option<Box<Confinement>>,
+    /// Methods of its manifest that do not work on this machine, and why.
+    pub unavailable: Vec<Unavailable>,
 }
 
 /// Numbers that every part of a plugin's supervision adds to.
@@ -113,6 +116,7 @@ pub(crate) struct Face {
     pub(crate) reason: String,
     pub(crate) pid: Option<u32>,
     pub(crate) confinement: Option<Box<Confinement>>,
+    pub(crate) unavailable: Vec<Unavailable>,
     pub(crate) restarts: u64,
     pub(crate) since: Time,
     /// Where calls go; `None` while nobody would answer.
@@ -124,12 +128,20 @@ pub(crate) struct Face {
 impl Face {
     pub(crate) fn new(spec: Arc<PluginSpec>, state: State, reason: String, since: Time) -> Self {
         let (pid, confinement, link, pause_ms) = (None, None, None, None);
-        Self { spec, state, reason, pid, confinement, restarts: 0, since, link, pause_ms }
+        let unavailable = Vec::new();
+        let restarts = 0;
+        Self { spec, state, reason, pid, confinement, unavailable, restarts, since, link, pause_ms }
     }
 
     /// Its process is gone.
     pub(crate) fn ended(&mut self) {
         (self.link, self.pid, self.confinement) = (None, None, None);
+    }
+
+    /// Why this call does not work on this machine; `None` when it does, or nobody has said.
+    pub(crate) fn missing(&self, method: &str, action: Option<&str>) -> Option<&str> {
+        let missing = self.unavailable.iter().find(|it| it.concerns(method, action))?;
+        Some(&missing.reason)
     }
 
     pub(crate) fn status(&self, counters: &Counters) -> PluginStatus {
@@ -149,6 +161,7 @@ impl Face {
             events_refused: counters.events_refused.now(),
             origin: self.spec.origin,
             confinement: self.confinement.clone(),
+            unavailable: self.unavailable.clone(),
         }
     }
 }

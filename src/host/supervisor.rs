@@ -18,9 +18,8 @@ use tokio::time::{Instant, sleep_until};
 use super::Context;
 use super::announce::{Announcer, Change};
 use super::backoff::{BackOff, Verdict};
-use super::confinement::Confinement;
 use super::discover::PluginSpec;
-use super::instance::{self, End, Grip, News, Setup};
+use super::instance::{self, End, Grip, News, Setup, Terms};
 use super::status::{Counters, Face, PluginStatus, State};
 
 /// Wishes of people that wait for a supervisor, which takes them at once.
@@ -217,7 +216,7 @@ impl Supervisor {
             News::Started(pid) => self.post.face.send_modify(|face| face.pid = pid),
             // Its end is under way; what it still says changes nothing.
             _ if self.will != Will::Run => {}
-            News::Ready(confinement) => self.serve("it takes calls", confinement),
+            News::Ready(terms) => self.serve("it takes calls", terms),
             News::Degraded(reason) => self.change(State::Degraded, &reason),
             News::Recovered => self.change(State::Ready, "it answers again"),
             News::Ending(reason) => {
@@ -230,8 +229,8 @@ impl Supervisor {
     fn hear_next(&mut self, generation: u64, news: News) {
         match (news, &mut self.next) {
             (News::Started(pid), Some(next)) if next.generation == generation => next.pid = pid,
-            (News::Ready(confinement), Some(next)) if next.generation == generation => {
-                self.replace_current(confinement);
+            (News::Ready(terms), Some(next)) if next.generation == generation => {
+                self.replace_current(terms);
             }
             // One that has been replaced itself, and is ending.
             _ => {}
@@ -341,13 +340,13 @@ impl Supervisor {
     }
 
     /// The newer process has answered the handshake: calls go there, the old one may finish.
-    fn replace_current(&mut self, confinement: Option<Box<Confinement>>) {
+    fn replace_current(&mut self, terms: Terms) {
         let Some(next) = self.next.take() else { return };
         if let Some(old) = self.current.and_then(|old| self.grips.get(&old)) {
             old.drain();
         }
         self.adopt(next);
-        self.serve("a new process has taken over", confinement);
+        self.serve("a new process has taken over", terms);
     }
 
     fn next_failed(&mut self, end: &End) {
@@ -358,10 +357,13 @@ impl Supervisor {
             .with_hint("the old process goes on as before; the daemon's log may say more")));
     }
 
-    fn serve(&mut self, reason: &str, confinement: Option<Box<Confinement>>) {
+    fn serve(&mut self, reason: &str, terms: Terms) {
         let link = self.current.and_then(|current| self.grips.get(&current));
         let link = link.map(|grip| grip.link.clone());
-        self.post.face.send_modify(|face| (face.link, face.confinement) = (link, confinement));
+        self.post.face.send_modify(|face| {
+            (face.link, face.confinement) = (link, terms.confinement);
+            face.unavailable = terms.unavailable;
+        });
         self.change(State::Ready, reason);
         // Who asked for a newer process waits for that one.
         if self.next.is_none() {

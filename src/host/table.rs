@@ -167,5 +167,6 @@ pub(crate) fn refused(refusal: Refusal, since: Time) -> PluginStatus {
         events_refused: 0,
         origin: Origin::Directory,
         confinement: None,
+        unavailable: Vec::new(),
     }
 }

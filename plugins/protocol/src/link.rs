@@ -204,6 +204,28 @@ pub struct Initialized {
     /// Optional parts of the protocol the plugin uses.
     #[serde(default)]
     pub features: Vec<String>,
+    /// Methods of its manifest that do not work on this machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unavailable: Vec<Unavailable>,
+}
+
+/// A method that the manifest has and this machine cannot do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unavailable {
+    /// `namespace/name`.
+    pub method: String,
+    /// Only this action of it; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// What is missing, for people, such as `systemd does not run here`.
+    pub reason: String,
+}
+
+impl Unavailable {
+    /// Whether it is about this call.
+    pub fn concerns(&self, method: &str, action: Option<&str>) -> bool {
+        self.method == method && (self.action.is_none() || self.action.as_deref() == action)
+    }
 }
 
 /// Parameters of `call`.

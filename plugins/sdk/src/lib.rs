@@ -59,7 +59,7 @@ mod pool;
 mod serve;
 
 pub use context::{Context, Level};
-pub use protocol::link::Published;
+pub use protocol::link::{Published, Unavailable};
 pub use protocol::manifest::Limits;
 pub use protocol::{Class, Draft, Fault, FaultKind, Json, Manifest, Priority, Request, Role};
 pub use serde_json::{Value, json};
@@ -74,6 +74,13 @@ pub trait Plugin: Send + Sync + 'static {
     /// The fault goes to the caller as it is: write the sentence for that person, and put the cause
     /// into [`Context::log`].
     fn call(&self, ctx: &Context, request: &Request) -> Result<Value, Fault>;
+
+    /// Which methods of the manifest do not work on this machine, and why. Asked once, within the
+    /// handshake: `rpc/query` does not list them, and whoever calls one is told the reason.
+    fn unavailable(&self, config: &Value) -> Vec<Unavailable> {
+        let _ = config;
+        Vec::new()
+    }
 
     /// Runs once after the handshake and before the first call; calls wait until it returns. To
     /// watch something for ever, start a thread here with a clone of the context.

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use jsonrpsee_types::Id;
 use protocol::link::{
-    self, Call, Cancel, Credit, Frame, Initialize, Initialized, PluginInfo, Shutdown, method,
+    self, Call, Cancel, Credit, Frame, Initialize, Initialized, PluginInfo, Shutdown, Unavailable,
+    method,
 };
 use protocol::{Fault, FaultKind, Json, Manifest, Request};
 use serde_json::Value;
@@ -83,7 +84,7 @@ pub(crate) fn run(
     output: Output,
 ) -> u8 {
     let mut lines = Lines { most: manifest.limits.line_bytes, input: BufReader::new(input) };
-    let link = match greet(manifest, &mut lines, output) {
+    let link = match greet(manifest, &plugin, &mut lines, output) {
         Ok(Some(link)) => Arc::new(link),
         Ok(None) => return 0,
         Err(sentence) => {
@@ -117,6 +118,7 @@ pub(crate) fn run(
 /// Reads and answers `initialize`; `None` when the daemon went away before.
 fn greet(
     manifest: Manifest,
+    plugin: &impl Plugin,
     lines: &mut Lines<impl Read>,
     mut output: Output,
 ) -> Result<Option<Link>, String> {
@@ -127,7 +129,7 @@ fn greet(
     };
     let outcome = welcome(&manifest, &frame);
     let answer = match &outcome {
-        Ok(_) => Frame::result(id, hello(&manifest)),
+        Ok(welcome) => Frame::result(id, hello(&manifest, plugin.unavailable(&welcome.config))),
         Err(sentence) => Frame::fault(id, &Fault::bad_request(sentence.as_str())),
     };
     let mut line = answer.line();
@@ -159,11 +161,12 @@ fn welcome(manifest: &Manifest, frame: &Frame) -> Result<Initialize, String> {
     Ok(welcome)
 }
 
-fn hello(manifest: &Manifest) -> Json {
+fn hello(manifest: &Manifest, unavailable: Vec<Unavailable>) -> Json {
     let hello = Initialized {
         version: link::VERSIONS[0],
         plugin: PluginInfo { id: manifest.id.clone(), version: Some(manifest.version.clone()) },
         features: Vec::new(),
+        unavailable,
     };
     Json::of(&hello).unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::Level;
 
 use super::ending::Phase;
-use super::{Instance, News};
+use super::{Instance, News, Terms};
 use crate::host::confinement::Confinement;
 use crate::host::health::Health;
 use crate::host::lines::Line;
@@ -88,9 +88,10 @@ impl Instance {
         if !is_answer {
             return self.reject(line);
         }
-        if let Err(reason) = handshake::judge(frame, &self.setup.spec.manifest) {
-            return self.abort(reason);
-        }
+        let unavailable = match handshake::judge(frame, &self.setup.spec.manifest) {
+            Ok(unavailable) => unavailable,
+            Err(reason) => return self.abort(reason),
+        };
         let now = Instant::now();
         self.phase = Phase::Serving;
         self.ready_since = Some(now);
@@ -99,7 +100,7 @@ impl Instance {
         let is_confined = self.setup.context.settings.launcher.is_some();
         let pid = self.process.pid().filter(|_| is_confined);
         let confinement = pid.and_then(|pid| Confinement::of(pid, &self.policy));
-        self.tell(News::Ready(confinement.map(Box::new)));
+        self.tell(News::Ready(Terms { confinement: confinement.map(Box::new), unavailable }));
     }
 
     fn hear_asking(&mut self, asked: &str, frame: Frame) {

@@ -57,7 +57,7 @@ pub fn hello(data: &[u8]) {
     });
     let Some(Ok(frame)) = utf8(data).map(Frame::parse) else { return };
     match judge_hello(&frame, manifest) {
-        Ok(()) => assert!(frame.error.is_none() && frame.line().contains("hello")),
+        Ok(_) => assert!(frame.error.is_none() && frame.line().contains("hello")),
         Err(sentence) => assert!(!sentence.is_empty()),
     }
 }

@@ -113,6 +113,7 @@ impl Rude<'_> {
                 version: Some("1.2.3".to_owned()),
             },
             features: Vec::new(),
+            unavailable: Vec::new(),
         };
         say(&Frame::result(id, Json::of(&hello).unwrap_or_default()));
     }
