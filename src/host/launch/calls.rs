@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 
 use nix::libc;
-use protocol::sandbox::Capability;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
-use seccompiler::SeccompCmpOp::{MaskedEq, Ne};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
     sock_filter,
@@ -167,16 +166,13 @@ pub(super) fn close(policy: &Policy) -> Result<(), String> {
 }
 
 fn refused(policy: &Policy) -> Result<BpfProgram, seccompiler::BackendError> {
-    let has = |name: &str| {
-        Capability::in_set(policy.capabilities).any(|capability| capability.name() == name)
-    };
     let mut rules = Rules::new();
-    let closed = GOVERNED.iter().filter(|(capability, _)| !has(capability));
+    let closed = GOVERNED.iter().filter(|(capability, _)| !policy.has(capability));
     for call in closed.flat_map(|(_, calls)| calls.iter()).chain(&NEVER).chain(&NEVER_HERE) {
         // No rule means: whatever its arguments.
         rules.insert(number(*call), Vec::new());
     }
-    if !has("SYS_ADMIN") {
+    if !policy.has("SYS_ADMIN") {
         let in_namespace = |flag: &libc::c_int| {
             let flag = u64::from(flag.unsigned_abs());
             SeccompRule::new(vec![SeccompCondition::new(0, Qword, MaskedEq(flag), flag)?])
@@ -206,9 +202,17 @@ fn sockets(policy: &Policy, rules: &mut Rules) -> Result<(), seccompiler::Backen
     if policy.unix_sockets {
         allowed.push(libc::AF_UNIX);
     }
+    // Resolvers ask the kernel for its addresses, and tools that change accounts tell it of that.
+    let mut netlink = Vec::new();
     if policy.network {
-        // Resolvers ask the kernel for its addresses through netlink.
-        allowed.extend([libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]);
+        allowed.extend([libc::AF_INET, libc::AF_INET6]);
+        netlink.push(libc::NETLINK_ROUTE);
+    }
+    if policy.has("AUDIT_WRITE") {
+        netlink.push(libc::NETLINK_AUDIT);
+    }
+    if !netlink.is_empty() {
+        allowed.push(libc::AF_NETLINK);
     }
     let others =
         allowed.iter().map(|allowed| family(Ne, *allowed)).collect::<Result<Vec<_>, _>>()?;
@@ -216,15 +220,13 @@ fn sockets(policy: &Policy, rules: &mut Rules) -> Result<(), seccompiler::Backen
     if !others.is_empty() {
         socket.push(SeccompRule::new(others)?);
     }
-    if policy.network {
-        let netlink = SeccompCondition::new(
-            0,
-            Dword,
-            seccompiler::SeccompCmpOp::Eq,
-            u64::from(libc::AF_NETLINK.unsigned_abs()),
-        )?;
-        let not_routes = SeccompCondition::new(2, Dword, Ne, 0)?;
-        socket.push(SeccompRule::new(vec![netlink, not_routes])?);
+    if !netlink.is_empty() {
+        let mut foreign = vec![family(Eq, libc::AF_NETLINK)?];
+        for subsystem in netlink {
+            let subsystem = u64::from(subsystem.unsigned_abs());
+            foreign.push(SeccompCondition::new(2, Dword, Ne, subsystem)?);
+        }
+        socket.push(SeccompRule::new(foreign)?);
     }
     rules.insert(number(libc::SYS_socket), socket);
     let mut pair = vec![SeccompRule::new(vec![family(Ne, libc::AF_UNIX)?])?];

@@ -72,7 +72,12 @@ impl Files {
 }
 
 fn ruleset(policy: &Policy) -> Result<Option<RulesetCreated>, RulesetError> {
-    let mut ruleset = Ruleset::default().scope(Scope::from_all(VERSION))?;
+    let mut scope = Scope::from_all(VERSION);
+    if policy.has("KILL") {
+        // Whoever may signal everybody is not to be stopped at its own processes.
+        scope.remove(Scope::Signal);
+    }
+    let mut ruleset = Ruleset::default().scope(scope)?;
     if !policy.network {
         ruleset = ruleset.handle_access(AccessNet::from_all(VERSION))?;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use protocol::sandbox::{Syscalls, User};
+use protocol::sandbox::{Capability, Syscalls, User};
 use serde::{Deserialize, Serialize};
 
 use crate::host::discover::{Origin, PluginSpec};
@@ -70,6 +70,11 @@ impl Policy {
             // Of any other user it would count processes that are not the plugin's.
             processes: user.map(|_| sandbox.processes),
         }
+    }
+
+    /// Whether it keeps the capability of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        Capability::in_set(self.capabilities).any(|capability| capability.name() == name)
     }
 
     /// The place for its temporary files.
