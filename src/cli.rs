@@ -20,6 +20,7 @@ mod plugins;
 mod sessions;
 mod snapshots;
 mod status;
+mod system;
 pub(crate) mod target;
 mod tokens;
 pub(crate) mod trust;
@@ -112,6 +113,9 @@ enum DaemonCommand {
     /// Show, take and destroy snapshots
     #[command(subcommand)]
     Snapshots(snapshots::SnapshotsCommand),
+    /// Show how the machine is, and start and stop its services
+    #[command(subcommand)]
+    System(system::SystemCommand),
     /// Make, show, rotate and revoke tokens
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
@@ -197,6 +201,7 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Events(command) => events::run(command, target, style).await,
         DaemonCommand::Plugins(command) => plugins::run(command, target, style).await,
         DaemonCommand::Snapshots(command) => snapshots::run(command, target, style).await,
+        DaemonCommand::System(command) => system::run(command, target, style).await,
         DaemonCommand::Tokens(command) => tokens::run(command, target, style).await,
         DaemonCommand::Roles => tokens::roles(target, style).await,
         DaemonCommand::Sessions(command) => sessions::run(command, target, style).await,

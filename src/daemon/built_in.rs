@@ -17,8 +17,10 @@ struct BuiltIn {
     run: fn() -> ExitCode,
 }
 
-const TABLE: [BuiltIn; 1] =
-    [BuiltIn { name: "snapshot", manifest: snapshot::MANIFEST, run: snapshot::run }];
+const TABLE: [BuiltIn; 2] = [
+    BuiltIn { name: "snapshot", manifest: snapshot::MANIFEST, run: snapshot::run },
+    BuiltIn { name: "system", manifest: system::MANIFEST, run: system::run },
+];
 
 /// Runs a built-in plugin in this process; `None` when there is none of that name.
 pub(super) fn run(name: &str) -> Option<ExitCode> {

@@ -36,14 +36,17 @@ pub(crate) fn binary() -> PathBuf {
 /// Where a daemon lives: a directory of its own and its settings. It survives the daemon, so that
 /// the next one finds the same log, tokens and certificate.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct Site {
     dir: TempDir,
     /// TOML that is put before the rest of the configuration; see `packaging/sysadmd.toml`.
     pub(crate) settings: String,
     /// What the daemon in this process takes the time from.
     pub(crate) clock: Clock,
-    /// Whether the built-in plugins are started.
+    /// Whether the built-in plugins are started that leave this machine as it is.
     pub(crate) built_in: bool,
+    /// Whether the plugin `system` is started, which could turn this very machine off.
+    pub(crate) system: bool,
     /// Whether there is a listener without TLS as well.
     pub(crate) plain: bool,
     /// Files that a daemon as a process of its own may open.
@@ -63,6 +66,7 @@ impl Site {
             settings: String::new(),
             clock: Clock::system(),
             built_in: false,
+            system: false,
             plain: false,
             open_files: None,
             log: None,
@@ -116,12 +120,14 @@ impl Site {
 
     /// The configuration as TOML.
     pub(crate) fn toml(&self) -> String {
-        let disabled = if self.built_in { "" } else { "\"snapshot\"" };
+        let plugins = [("snapshot", self.built_in), ("system", self.system)];
+        let disabled: Vec<&str> =
+            plugins.iter().filter(|(_, wanted)| !wanted).map(|(name, _)| *name).collect();
         let own = &self.settings;
         // No password of this machine is anybody's business in a test that does not ask for it.
         let access =
             if own.contains("[access]") { "" } else { "[access]\npassword_login = false\n" };
-        format!("{own}\n{access}[plugins]\ndisabled = [{disabled}]\n")
+        format!("{own}\n{access}[plugins]\ndisabled = {disabled:?}\n")
     }
 
     fn config(&self) -> Config {

@@ -41,6 +41,7 @@ mod rights;
 mod sessions;
 mod slow;
 mod subscribe;
+mod system;
 mod tidy;
 mod tls;
 mod transcripts;

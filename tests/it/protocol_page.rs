@@ -21,6 +21,8 @@ pub(crate) struct Block {
     kind: &'static str,
     /// Without a login over TLS; otherwise an administrator on the unix socket.
     pub(crate) anonymous: bool,
+    /// Whether it needs the plugin `system`.
+    pub(crate) of_the_machine: bool,
     /// Whether the page says that the order does not matter.
     pub(crate) any_order: bool,
     pub(crate) turns: Vec<Turn>,
@@ -41,7 +43,7 @@ async fn every_transcript_of_the_page_is_what_happens() {
     names.set("TOKEN", &running.token("admin").await);
     let blocks = blocks(PAGE, "transcript");
     assert!(blocks.len() >= 8, "the page has lost its transcripts: {blocks:?}");
-    for block in &blocks {
+    for block in blocks.iter().filter(|block| !block.of_the_machine) {
         println!("{} at line {}", block.kind, block.line);
         let mut client = door(&running, block.anonymous).await;
         for turn in &block.turns {
@@ -51,6 +53,29 @@ async fn every_transcript_of_the_page_is_what_happens() {
         }
         expect_silence(&mut client).await;
     }
+    running.stop().await;
+}
+
+/// On a daemon of its own: what the plugin tells of this machine would stand between the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transcript_about_the_machine_is_what_happens() {
+    let mut site = Site::new();
+    site.system = true;
+    let running = site.start().await;
+    running.ready("system").await;
+    let mut names = Names::default();
+    let mut replayed = 0;
+    for block in blocks(PAGE, "transcript").iter().filter(|block| block.of_the_machine) {
+        println!("{} at line {}", block.kind, block.line);
+        let mut client = running.admin().await;
+        for turn in &block.turns {
+            client.send_raw(&turn.sent).await;
+            let expected: Vec<Value> = turn.expected.iter().map(|line| json_of(line)).collect();
+            expect(&mut client, &mut names, &expected, true).await;
+        }
+        replayed += block.turns.len();
+    }
+    assert!(replayed >= 6, "{replayed}");
     running.stop().await;
 }
 
@@ -106,6 +131,7 @@ pub(crate) fn blocks(page: &str, kind: &'static str) -> Vec<Block> {
             Block {
                 line: start + 1,
                 kind,
+                of_the_machine: inside.first() == Some(&"# with the plugin system"),
                 anonymous: inside.first() == Some(&"# anonymous"),
                 any_order: remark.contains("in either order"),
                 turns: turns(&inside),

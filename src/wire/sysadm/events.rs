@@ -27,7 +27,7 @@ pub static CLASSIC: [Classic; 3] = [
         wording: &LIFE_PRESERVER,
     },
     Classic { name: "dispatcher", patterns: &["job.*"], wording: &DISPATCHER },
-    Classic { name: "system-state", patterns: &["system.*"], wording: &SYSTEM_STATE },
+    Classic { name: "system-state", patterns: &["system.state"], wording: &SYSTEM_STATE },
 ];
 
 /// The classic class of this name, also in the spelling of the original's documentation.

@@ -1,0 +1,62 @@
+//! What the plugin says about what happened. Pure: facts in, drafts out.
+
+use sdk::{Draft, Fault, Priority, Value, json};
+use serde::Serialize;
+
+use crate::condition::{Change, Verb};
+use crate::ledger;
+use crate::state::{self, Facts};
+
+/// How the machine is.
+pub(crate) fn state(facts: &Facts<'_>) -> Result<Draft, Fault> {
+    let mut draft = Draft::new(sdk::class("system.state")?);
+    draft.priority = Some(facts.priority());
+    draft.message = facts.message();
+    draft.data = facts.data().into();
+    Ok(draft)
+}
+
+/// A condition has been raised, told again or cleared.
+pub(crate) fn condition(change: &Change) -> Result<Draft, Fault> {
+    let (class, begin, priority) = match change.verb {
+        Verb::Raised => ("system.condition.raised", "", change.raised.trouble.priority),
+        Verb::Repeated => ("system.condition.repeated", "Still: ", change.raised.trouble.priority),
+        Verb::Cleared => ("system.condition.cleared", "Over: ", 0),
+    };
+    let mut draft = Draft::new(sdk::class(class)?);
+    draft.subject.clone_from(&change.key.subject);
+    draft.priority = Some(Priority::clamped(priority));
+    draft.message = format!("{begin}{}", change.raised.trouble.message);
+    draft.data = state::condition(&change.key, &change.raised).into();
+    Ok(draft)
+}
+
+/// A list begins anew, with revisions of its own: whoever follows it asks for it again.
+pub(crate) fn renewed(list: &str, epoch: &str) -> Result<Draft, Fault> {
+    let mut draft = Draft::new(sdk::class("system.list.renewed")?);
+    draft.subject = format!("/{list}");
+    draft.message = format!("the list of {list} begins anew");
+    draft.data = json!({ "list": list, "epoch": epoch }).into();
+    Ok(draft)
+}
+
+/// A row of a list is another one, or gone.
+pub(crate) fn row<R: Serialize>(
+    class: &str,
+    epoch: &str,
+    subject: String,
+    change: &ledger::Change<R>,
+) -> Result<Draft, Fault> {
+    let mut draft = Draft::new(sdk::class(class)?);
+    draft.subject = subject;
+    draft.message = match change.row {
+        Some(_) => format!("{} has changed", change.name),
+        None => format!("{} is gone", change.name),
+    };
+    let row = serde_json::to_value(&change.row).unwrap_or(Value::Null);
+    let data = json!({
+        "epoch": epoch, "revision": change.revision, "name": change.name, "row": row,
+    });
+    draft.data = data.into();
+    Ok(draft)
+}
