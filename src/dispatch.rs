@@ -7,21 +7,23 @@
 mod builtin;
 pub mod consul;
 pub(crate) mod events;
+mod greeting;
 mod plugins;
 mod reading;
 mod session;
 mod sessions;
 mod settings;
+mod shape;
 mod stretch;
+pub mod talk;
 mod tokens;
 pub(crate) mod trail;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::manifest::Kind;
 use protocol::{Fault, FaultKind, Json, Request, Role};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -30,11 +32,12 @@ use crate::bus::Bus;
 use crate::certificate::Facts;
 use crate::clock::Clock;
 use crate::config::{self, Limits};
-use crate::host::{Caller, DeclaredMethod, Host, MethodInfo};
+use crate::host::{Caller, Host, MethodInfo};
 use crate::sight::Sight;
 
 pub use builtin::{Builtin, Needs, own_methods};
 pub use session::{Session, SubscriptionAnswer, Wanted};
+pub use shape::Shape;
 pub use stretch::Stretch;
 
 /// The version of the protocol extensions that `rpc/hello` offers.
@@ -270,68 +273,6 @@ impl Dispatch {
             "rpc/query lists the methods you may use"
         };
         Fault::not_found(format!("there is no method {method}")).with_hint(hint)
-    }
-
-    /// What this principal may use: method to `read/write` or `read`.
-    fn query(&self, principal: &Principal) -> BTreeMap<String, &'static str> {
-        let rights = &principal.rights;
-        let may_own = |own: &Builtin| match own.needs {
-            Needs::Nothing | Needs::Login => true,
-            Needs::Role(least) => {
-                let Builtin { method, action, resource, .. } = *own;
-                rights.may_ever_call(&Wish { method, action, least, resource })
-            }
-        };
-        let mut found: BTreeMap<String, bool> = BTreeMap::new();
-        let mut add = |method: &str, kind: Kind| {
-            *found.entry(method.to_owned()).or_default() |= kind == Kind::Mutate;
-        };
-        for entry in builtin::table().filter(|own| may_own(own)) {
-            add(entry.method, entry.kind);
-        }
-        for DeclaredMethod { method, .. } in self.0.host.methods().iter().filter(|m| m.ready) {
-            let wish = Wish {
-                method: &method.method,
-                action: method.action.as_deref(),
-                least: method.role,
-                resource: method.resource.as_deref(),
-            };
-            if rights.may_ever_call(&wish) {
-                add(&method.method, method.kind);
-            }
-        }
-        let word = |writes| if writes { "read/write" } else { "read" };
-        found.into_iter().map(|(method, writes)| (method, word(writes))).collect()
-    }
-
-    fn hello(&self, principal: Option<&Principal>, args: &Value) -> Result<Json, Fault> {
-        let offered = args.get("protocols").and_then(Value::as_array);
-        let speaks = offered.is_none_or(|list| list.iter().any(|n| n.as_u64() == Some(PROTOCOL)));
-        if !speaks {
-            return Err(Fault::bad_request("none of the client's protocols is spoken here")
-                .with_details(json!({ "protocols": [PROTOCOL] })));
-        }
-        let Identity { hostname, certificate, instance, limits, .. } = self.identity();
-        let fingerprint = certificate.borrow().fingerprint.clone();
-        let who = principal.map(|who| json!({"name": who.name, "role": who.role}));
-        Ok(Json::from(json!({
-            "protocol": PROTOCOL,
-            "version": env!("CARGO_PKG_VERSION"),
-            "features": ["cursor", "filter", "gap", "heartbeat", "overflow", "fire", "history"],
-            "hostname": hostname,
-            "fingerprint": fingerprint,
-            "instance": instance,
-            "time": self.0.clock.now(),
-            "heartbeat_s": 30,
-            "limits": {
-                "message_bytes": limits.message_bytes,
-                "calls_in_flight": limits.calls_in_flight,
-                "batch_requests": limits.batch_requests,
-                "subscriptions": limits.subscriptions,
-                "queue_bytes": limits.queue_bytes,
-            },
-            "principal": who,
-        })))
     }
 }
 

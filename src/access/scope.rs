@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use protocol::Fault;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
@@ -16,7 +17,7 @@ const PATTERNS_MAX: usize = 64;
 const LOCAL: &str = "local";
 
 /// Takes from what a token's role allows. What is absent takes nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
     /// The only methods, as patterns of a grant.

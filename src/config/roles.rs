@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::Role;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -18,7 +19,7 @@ pub struct RoleRules {
 }
 
 /// `[[roles.NAME.grants]]`: some calls and some event classes, perhaps only of some resources.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grant {
     /// Methods: `namespace/name`, `namespace/name:action`, `namespace/*` or `*`.

@@ -2,13 +2,15 @@
 
 use protocol::manifest::Kind;
 use protocol::{Fault, Json, Request, Role};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
 
-use super::{Asked, Dispatch, consul, events, plugins, sessions, settings, tokens, trail};
+use super::greeting::{Greeting, Hello, Identified, Usable};
+use super::shape::{Anything, Nothing, Shape, answered, asked};
+use super::{Asked, Dispatch, consul, events, plugins, sessions, settings, talk, tokens, trail};
 use crate::access::Principal;
 
 /// A method of the daemon itself. A method with actions has an entry for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Builtin {
     /// `namespace/name`.
     pub method: &'static str,
@@ -22,6 +24,12 @@ pub struct Builtin {
     pub resource: Option<&'static str>,
     /// One sentence for people.
     pub summary: &'static str,
+    /// Makes the JSON Schema of its arguments, without `action`.
+    pub args: Shape,
+    /// Makes the JSON Schema of its answer.
+    pub answer: Shape,
+    /// Arguments that work on any machine, as JSON texts without `action`.
+    pub examples: &'static [&'static str],
 }
 
 /// What somebody needs for a call.
@@ -35,14 +43,24 @@ pub enum Needs {
     Role(Role),
 }
 
-/// A method that only looks.
-const fn query(method: &'static str, needs: Needs, summary: &'static str) -> Builtin {
-    Builtin { method, action: None, kind: Kind::Query, needs, resource: None, summary }
+/// A method that only looks, with arguments `A` and the answer `R`: there is no entry without them.
+const fn query<A: JsonSchema, R: JsonSchema>(
+    method: &'static str,
+    needs: Needs,
+    summary: &'static str,
+) -> Builtin {
+    let (args, answer): (Shape, Shape) = (asked::<A>, answered::<R>);
+    let (action, kind, resource) = (None, Kind::Query, None);
+    Builtin { method, action, kind, needs, resource, summary, args, answer, examples: &[] }
 }
 
 /// A method that changes something.
-const fn mutate(method: &'static str, needs: Needs, summary: &'static str) -> Builtin {
-    Builtin { kind: Kind::Mutate, ..query(method, needs, summary) }
+const fn mutate<A: JsonSchema, R: JsonSchema>(
+    method: &'static str,
+    needs: Needs,
+    summary: &'static str,
+) -> Builtin {
+    Builtin { kind: Kind::Mutate, ..query::<A, R>(method, needs, summary) }
 }
 
 impl Builtin {
@@ -52,6 +70,10 @@ impl Builtin {
 
     const fn about(self, resource: &'static str) -> Self {
         Self { resource: Some(resource), ..self }
+    }
+
+    const fn like(self, examples: &'static [&'static str]) -> Self {
+        Self { examples, ..self }
     }
 }
 
@@ -70,62 +92,182 @@ const CONSUL: &str = "/consul/{name}";
 
 /// What can be called on every connection.
 const TABLE: [Builtin; 27] = [
-    query("rpc/identify", ANYBODY, "Says which machine this is"),
-    query("rpc/query", LOGIN, "Lists the methods you may use"),
-    query("rpc/hello", ANYBODY, "Opts in to what the classic protocol does not have"),
-    query("events/subscribe", LOGIN, "Has events delivered, from now on or from the log"),
-    query("events/list", LOGIN, "Answers one page of the event log"),
-    mutate("events/fire", OPERATOR, "Records an event of your own").about(SUBJECT),
-    mutate(consul::METHOD, OPERATOR, "Records a user event as Consul's clients fire them")
-        .about(CONSUL),
-    query("rpc/plugins", VIEWER, "Lists the plugins and where they stand").on("list"),
-    mutate("rpc/plugins", OPERATOR, "Starts a plugin, also out of quarantine")
-        .on("start")
-        .about(PLUGIN),
-    mutate("rpc/plugins", OPERATOR, "Stops a plugin until it is started").on("stop").about(PLUGIN),
-    mutate("rpc/plugins", OPERATOR, "Stops a plugin and starts it again")
-        .on("restart")
-        .about(PLUGIN),
-    mutate("rpc/plugins", OPERATOR, "Starts a plugin anew; its old process ends its calls")
-        .on("reload")
-        .about(PLUGIN),
-    query("rpc/tokens", ADMIN, "Lists the tokens, not their secrets").on("list"),
-    query("rpc/tokens", LOGIN, "Says what a token may do; without `id` what you may")
-        .on("describe"),
-    mutate("rpc/tokens", ADMIN, "Makes a token; its secret is shown this once").on("create"),
-    mutate("rpc/tokens", LOGIN, "Gives a token a new secret; without `id` your own").on("rotate"),
-    mutate("rpc/tokens", ADMIN, "Revokes a token and cuts the connections that use it")
-        .on("revoke")
-        .about(TOKEN),
-    query("rpc/roles", VIEWER, "Lists the roles and what they grant"),
-    query("rpc/sessions", ADMIN, "Lists the sessions that can be resumed").on("list"),
-    mutate("rpc/sessions", ADMIN, "Ends sessions by `id` or `user` and cuts their connections")
-        .on("revoke"),
-    mutate("rpc/settings", LOGIN, "Registers an RSA key for logging in without a password")
-        .on("register_ssl_cert"),
-    query("rpc/settings", LOGIN, "Lists your keys; an administrator's: everybody's")
-        .on("list_ssl_certs"),
-    query("rpc/settings", LOGIN, "Lists checksums of the keys").on("list_ssl_checksums"),
-    mutate("rpc/settings", LOGIN, "Revokes a key and cuts the connections made with it")
-        .on("revoke_ssl_cert"),
-    query("rpc/audit", ADMIN, "Answers one page of the audit trail").on("query"),
-    query("rpc/audit", ADMIN, "Computes every hash of the audit trail again").on("verify"),
-    query(
+    query::<Nothing, Identified>("rpc/identify", ANYBODY, "Says which machine this is")
+        .like(&["{}"]),
+    query::<Nothing, Usable>("rpc/query", LOGIN, "Lists the methods you may use").like(&["{}"]),
+    query::<Hello, Greeting>(
+        "rpc/hello",
+        ANYBODY,
+        "Opts in to what the classic protocol does not have",
+    )
+    .like(&["{}", r#"{"protocols":[1],"client":{"name":"example","version":"1.0"}}"#]),
+    query::<talk::Subscription, talk::SubscribeAnswer>(
+        "events/subscribe",
+        LOGIN,
+        "Has events delivered, from now on or from the log",
+    ),
+    query::<events::List, events::Listed>(
+        "events/list",
+        LOGIN,
+        "Answers one page of the event log",
+    )
+    .like(&["{}", r#"{"filter":{"classes":["daemon.*"]},"limit":1,"newest_first":true}"#]),
+    mutate::<events::Fire, events::Fired>("events/fire", OPERATOR, "Records an event of your own")
+        .about(SUBJECT)
+        .like(&[r#"{"class":"user.deploy","message":"Release 7 is live","data":{"release":7}}"#]),
+    mutate::<consul::UserEvent, events::Fired>(
+        consul::METHOD,
+        OPERATOR,
+        "Records a user event as Consul's clients fire them",
+    )
+    .about(CONSUL)
+    .like(&[r#"{"name":"deploy","payload":"djc="}"#]),
+    query::<Nothing, plugins::Listed>(
+        "rpc/plugins",
+        VIEWER,
+        "Lists the plugins and where they stand",
+    )
+    .on("list")
+    .like(&["{}"]),
+    mutate::<plugins::One, plugins::Done>(
+        "rpc/plugins",
+        OPERATOR,
+        "Starts a plugin, also out of quarantine",
+    )
+    .on("start")
+    .about(PLUGIN),
+    mutate::<plugins::One, plugins::Done>(
+        "rpc/plugins",
+        OPERATOR,
+        "Stops a plugin until it is started",
+    )
+    .on("stop")
+    .about(PLUGIN),
+    mutate::<plugins::One, plugins::Done>(
+        "rpc/plugins",
+        OPERATOR,
+        "Stops a plugin and starts it again",
+    )
+    .on("restart")
+    .about(PLUGIN),
+    mutate::<plugins::One, plugins::Done>(
+        "rpc/plugins",
+        OPERATOR,
+        "Starts a plugin anew; its old process ends its calls",
+    )
+    .on("reload")
+    .about(PLUGIN),
+    query::<Nothing, tokens::Listed>("rpc/tokens", ADMIN, "Lists the tokens, not their secrets")
+        .on("list")
+        .like(&["{}"]),
+    query::<tokens::MaybeOne, tokens::Described>(
+        "rpc/tokens",
+        LOGIN,
+        "Says what a token may do; without `id` what you may",
+    )
+    .on("describe")
+    .like(&["{}"]),
+    mutate::<tokens::Create, tokens::WithSecret>(
+        "rpc/tokens",
+        ADMIN,
+        "Makes a token; its secret is shown this once",
+    )
+    .on("create")
+    .like(&[r#"{"name":"backup","role":"viewer","expires_s":3600}"#]),
+    mutate::<tokens::MaybeOne, tokens::WithSecret>(
+        "rpc/tokens",
+        LOGIN,
+        "Gives a token a new secret; without `id` your own",
+    )
+    .on("rotate"),
+    mutate::<tokens::One, tokens::Revoked>(
+        "rpc/tokens",
+        ADMIN,
+        "Revokes a token and cuts the connections that use it",
+    )
+    .on("revoke")
+    .about(TOKEN),
+    query::<Nothing, tokens::Roles>("rpc/roles", VIEWER, "Lists the roles and what they grant")
+        .like(&["{}"]),
+    query::<Nothing, sessions::Listed>(
+        "rpc/sessions",
+        ADMIN,
+        "Lists the sessions that can be resumed",
+    )
+    .on("list")
+    .like(&["{}"]),
+    mutate::<sessions::Which, sessions::Revoked>(
+        "rpc/sessions",
+        ADMIN,
+        "Ends sessions by `id` or `user` and cuts their connections",
+    )
+    .on("revoke")
+    .like(&[r#"{"user":"nobody"}"#]),
+    mutate::<settings::Register, Nothing>(
+        "rpc/settings",
+        LOGIN,
+        "Registers an RSA key for logging in without a password",
+    )
+    .on("register_ssl_cert"),
+    query::<Nothing, settings::Keys>(
+        "rpc/settings",
+        LOGIN,
+        "Lists your keys; an administrator's: everybody's",
+    )
+    .on("list_ssl_certs")
+    .like(&["{}"]),
+    query::<Nothing, settings::Checksums>("rpc/settings", LOGIN, "Lists checksums of the keys")
+        .on("list_ssl_checksums")
+        .like(&["{}"]),
+    mutate::<settings::Revoke, Nothing>(
+        "rpc/settings",
+        LOGIN,
+        "Revokes a key and cuts the connections made with it",
+    )
+    .on("revoke_ssl_cert"),
+    query::<trail::Asked, trail::Page>("rpc/audit", ADMIN, "Answers one page of the audit trail")
+        .on("query")
+        .like(&[r#"{"limit":1,"newest_first":true}"#]),
+    query::<Nothing, trail::Verdict>(
+        "rpc/audit",
+        ADMIN,
+        "Computes every hash of the audit trail again",
+    )
+    .on("verify")
+    .like(&["{}"]),
+    query::<Nothing, trail::Head>(
         "rpc/audit",
         ADMIN,
         "Says the number and hash of the newest record, to be noted elsewhere",
     )
-    .on("head"),
+    .on("head")
+    .like(&["{}"]),
 ];
 
 /// What changes the connection it comes on: a conversation answers it itself, in order. For
 /// everybody else it is not there.
 const CONVERSATION: [Builtin; 5] = [
-    query("rpc/auth", ANYBODY, "Logs in with a user and password, or a token as the password"),
-    query("rpc/auth_token", ANYBODY, "Logs in with a token or with the session token of a login"),
-    query("rpc/auth_ssl", ANYBODY, "Logs in with a registered RSA key, in two steps"),
-    query("rpc/auth_clear", ANYBODY, "Logs out and ends the subscriptions"),
-    query("events/unsubscribe", LOGIN, "Ends a subscription"),
+    query::<talk::Auth, talk::LoggedIn>(
+        "rpc/auth",
+        ANYBODY,
+        "Logs in with a user and password, or a token as the password",
+    ),
+    query::<talk::AuthToken, talk::LoggedIn>(
+        "rpc/auth_token",
+        ANYBODY,
+        "Logs in with a token or with the session token of a login",
+    ),
+    query::<talk::AuthSsl, talk::AuthSslAnswer>(
+        "rpc/auth_ssl",
+        ANYBODY,
+        "Logs in with a registered RSA key, in two steps",
+    ),
+    query::<Nothing, Anything>("rpc/auth_clear", ANYBODY, "Logs out and ends the subscriptions"),
+    query::<talk::Subscription, talk::Unsubscribed>(
+        "events/unsubscribe",
+        LOGIN,
+        "Ends a subscription",
+    ),
 ];
 
 /// Every method of the daemon.
@@ -181,8 +323,8 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
     let Asked { principal, method, request, .. } = *asked;
     let args = &request.args;
     match (method, request.action()) {
-        ("rpc/query", _) => Ok(Json::from(json!(dispatch.query(principal)))),
-        ("rpc/roles", _) => Ok(tokens::roles(dispatch)),
+        ("rpc/query", _) => dispatch.query(principal),
+        ("rpc/roles", _) => tokens::roles(dispatch),
         ("events/list", _) => events::list(dispatch, principal, args).await,
         ("events/fire", _) => events::fire(dispatch, asked).await,
         (consul::METHOD, _) => consul::fire(dispatch, asked).await,
@@ -195,21 +337,5 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
             Err(Fault::bad_request("events/subscribe needs a websocket connection"))
         }
         _ => Err(Fault::not_found(format!("there is no method {method}"))),
-    }
-}
-
-/// A text among the arguments.
-pub(super) fn text<'a>(args: &'a Value, member: &str) -> Result<&'a str, Fault> {
-    optional_text(args, member)?.ok_or_else(|| {
-        Fault::bad_request(format!("an argument {member:?} that is a text is needed"))
-    })
-}
-
-/// A text among the arguments, if it is there.
-pub(super) fn optional_text<'a>(args: &'a Value, member: &str) -> Result<Option<&'a str>, Fault> {
-    match args.get(member) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Fault::bad_request(format!("the argument {member:?} must be a text"))),
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod pattern;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::{Class, Draft, Event, Fault, FaultKind, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, Dispatch, events};
@@ -22,7 +23,7 @@ pub const SUBJECT: &str = "/consul/";
 pub const NAME_BYTES_MAX: usize = 512;
 
 /// A user event: the `data` of its record, and the arguments of `consul/fire`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserEvent {
     /// What it is called.
@@ -221,7 +222,7 @@ pub(super) async fn fire(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Json,
     let secrets = ["payload".to_owned()];
     let entry = asked.deed(&secrets).entry("done");
     let recorded = dispatch.0.bus.publish_audited(&own.source, draft, entry).await?;
-    Ok(events::receipt(&dispatch.0.bus, &recorded))
+    events::receipt(&dispatch.0.bus, &recorded)
 }
 
 #[cfg(test)]

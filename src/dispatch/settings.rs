@@ -1,13 +1,49 @@
 //! `rpc/settings`: the classic names for registering, listing and revoking RSA keys.
 
+use std::collections::BTreeMap;
+
 use protocol::{Fault, FaultKind, Json};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Dispatch;
-use super::builtin::{optional_text, text};
+use super::shape::{Nothing, read, said};
 use crate::access::challenge::PublicKey;
 use crate::access::{Access, Principal};
 use crate::store::StoredKey;
+
+/// Arguments of `register_ssl_cert`.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Register {
+    /// An RSA public key, in PEM or as the base64 inside of it.
+    pub_key: String,
+    /// A name for the key.
+    nickname: Option<String>,
+    /// Whom to ask about it.
+    email: Option<String>,
+    /// Whose it is; absent: yours. Of others only for administrators.
+    user: Option<String>,
+}
+
+/// Arguments of `revoke_ssl_cert`.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Revoke {
+    /// The key, as it was registered or as it is listed.
+    pub_key: String,
+    /// Whose it is; absent: yours. Of others only for administrators.
+    user: Option<String>,
+}
+
+/// Answer to `list_ssl_certs`: user to key to a text of three lines, as the classic GUI shows it.
+pub(super) type Keys = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Answer to `list_ssl_checksums`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Checksums {
+    /// MD5 of each key, in base64.
+    md5_keys: Vec<String>,
+}
 
 /// Answers one action.
 pub(super) async fn answer(
@@ -26,36 +62,35 @@ pub(super) async fn answer(
 }
 
 async fn register(access: &Access, principal: &Principal, args: &Value) -> Result<Json, Fault> {
-    let account = account(principal, args)?;
-    let word = |member| optional_text(args, member).map(Option::unwrap_or_default);
-    let (nickname, email) = (word("nickname")?, word("email")?);
-    access.register_key(&account, text(args, "pub_key")?, nickname, email).await?;
-    Ok(Json::from(json!({})))
+    let Register { pub_key, nickname, email, user } = read(args)?;
+    let account = account(principal, user)?;
+    let (nickname, email) = (nickname.unwrap_or_default(), email.unwrap_or_default());
+    access.register_key(&account, &pub_key, &nickname, &email).await?;
+    said(&Nothing {})
 }
 
-/// User to key to a text of three lines, as the classic GUI shows it.
 async fn list(access: &Access, principal: &Principal) -> Result<Json, Fault> {
-    let mut users: Map<String, Value> = Map::new();
+    let mut users = Keys::new();
     for key in visible(access, principal).await? {
         let Some(public) = PublicKey::stored(&key.pem) else { continue };
         let StoredKey { account, nickname, email, created, .. } = key;
         let told = format!("Nickname: {nickname}\nEmail: {email}\nDate Registered: {created}");
-        users.entry(account).or_insert_with(|| json!({}))[public.encoded()] = told.into();
+        users.entry(account).or_default().insert(public.encoded(), told);
     }
-    Ok(Json::from(Value::Object(users)))
+    said(&users)
 }
 
 async fn checksums(access: &Access, principal: &Principal) -> Result<Json, Fault> {
     let keys = visible(access, principal).await?;
     let keys = keys.iter().filter_map(|key| PublicKey::stored(&key.pem));
     let sums: Vec<String> = keys.map(|key| key.checksum()).collect();
-    Ok(Json::from(json!({ "md5_keys": sums })))
+    said(&Checksums { md5_keys: sums })
 }
 
 async fn revoke(access: &Access, principal: &Principal, args: &Value) -> Result<Json, Fault> {
-    let account = account(principal, args)?;
-    access.revoke_key(&account, text(args, "pub_key")?).await?;
-    Ok(Json::from(json!({})))
+    let Revoke { pub_key, user } = read(args)?;
+    access.revoke_key(&account(principal, user)?, &pub_key).await?;
+    said(&Nothing {})
 }
 
 async fn visible(access: &Access, principal: &Principal) -> Result<Vec<StoredKey>, Fault> {
@@ -67,11 +102,10 @@ async fn visible(access: &Access, principal: &Principal) -> Result<Vec<StoredKey
 }
 
 /// Whose key it is about: one's own, or an administrator's word for whom.
-fn account(principal: &Principal, args: &Value) -> Result<String, Fault> {
+fn account(principal: &Principal, named: Option<String>) -> Result<String, Fault> {
     let own = principal.account();
-    let named = optional_text(args, "user")?.filter(|user| !user.is_empty());
-    match (named, own) {
-        (Some(user), own) if own == Some(user) || principal.rights.is_full() => Ok(user.to_owned()),
+    match (named.filter(|user| !user.is_empty()), own) {
+        (Some(user), own) if own == Some(user.as_str()) || principal.rights.is_full() => Ok(user),
         (Some(user), _) => {
             let sentence = format!("only {user} or an administrator may change keys of {user}");
             Err(Fault::new(FaultKind::Forbidden, sentence))

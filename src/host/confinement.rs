@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use protocol::sandbox::Capability;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::launch::{self, Policy};
@@ -11,7 +12,7 @@ use super::launch::{self, Policy};
 /// What holds for a process that runs. Numbers and flags are read from `/proc`; what the kernel
 /// does not show (Landlock's rules, the calls that are refused) is what it was given before it began,
 /// without which it would not have begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own and is shown as one")]
 pub struct Confinement {
     /// The user it runs as.

@@ -32,7 +32,7 @@ pub struct PluginSpec {
 }
 
 /// Where a plugin comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// It is part of the daemon's binary.

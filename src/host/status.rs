@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::Time;
 use protocol::link::Unavailable;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::confinement::Confinement;
@@ -12,7 +13,7 @@ use super::discover::{Origin, PluginSpec};
 use super::instance::Link;
 
 /// Where a plugin stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Not running, and nobody wants it to.
@@ -50,7 +51,7 @@ impl State {
 }
 
 /// A plugin as `plugins/list` and the status page show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PluginStatus {
     /// The manifest's id, or the directory's name when there is no readable manifest.
     pub id: String,

@@ -2,9 +2,11 @@
 
 use protocol::{Fault, FaultKind, Json};
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::access::Proof;
+use crate::dispatch::talk::{Auth, AuthSsl, AuthToken, Challenge};
 
 /// What a login message shows or asks for.
 #[derive(Debug)]
@@ -22,18 +24,21 @@ pub enum Shown {
 /// # Errors
 /// `unauthorized` for a name that is no way to log in.
 pub fn login(name: &str, args: &Value) -> Result<Shown, Fault> {
-    let text = |member: &str| args.get(member).and_then(Value::as_str).unwrap_or_default();
-    let secret = |member: &str| SecretString::from(text(member));
     match name {
         "auth" => {
-            let (user, password) = (text("username").to_owned(), secret("password"));
-            Ok(Shown::Proof(Proof::Password { user, password }))
+            let Auth { username, password } = shown(args);
+            let password = SecretString::from(password);
+            Ok(Shown::Proof(Proof::Password { user: username, password }))
         }
-        "auth_token" => Ok(Shown::Proof(Proof::Secret(secret("token")))),
-        "auth_ssl" => Ok(match text("encrypted_string") {
-            "" => Shown::NoAnswer,
-            answer => Shown::Answer(answer.to_owned()),
-        }),
+        "auth_token" => {
+            let AuthToken { token } = shown(args);
+            Ok(Shown::Proof(Proof::Secret(SecretString::from(token))))
+        }
+        "auth_ssl" => {
+            let AuthSsl { encrypted_string } = shown(args);
+            let is_first = encrypted_string.is_empty();
+            Ok(if is_first { Shown::NoAnswer } else { Shown::Answer(encrypted_string) })
+        }
         _ => {
             let sentence = format!("rpc/{name} is not a way to log in here");
             Err(Fault::new(FaultKind::Unauthorized, sentence)
@@ -42,13 +47,22 @@ pub fn login(name: &str, args: &Value) -> Result<Shown, Fault> {
     }
 }
 
+/// What of another shape shows nothing, and is refused as that.
+fn shown<T: DeserializeOwned + Default>(args: &Value) -> T {
+    T::deserialize(args).unwrap_or_default()
+}
+
 /// The arguments of the answer that carries a text to be answered.
 pub(crate) fn challenge(text: &str) -> Json {
-    Json::from(json!({ "test_string": text }))
+    let told = Challenge { test_string: text.to_owned() };
+    // It has a JSON form, so `null` is never reached.
+    Json::of(&told).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

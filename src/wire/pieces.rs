@@ -6,9 +6,6 @@ use std::io::Write;
 
 use protocol::{Cursor, Event};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
-
-use crate::bus::Standing;
 
 /// Appends a JSON string.
 pub(super) fn quote(text: &str, out: &mut Vec<u8>) {
@@ -54,17 +51,4 @@ pub(super) fn event_members(event: &Event, cursor: &Cursor, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"subject\":");
     quote(&event.subject, out);
     plain(out, format_args!(",\"time\":\"{}\"", event.time));
-}
-
-/// What a subscriber is told about where it begins.
-pub(super) fn standing(standing: &Standing) -> Map<String, Value> {
-    let replay = standing.replay.map(|(from, to)| json!({"from_seq": from, "to_seq": to}));
-    let members = [
-        ("cursor", json!(standing.cursor)),
-        ("oldest_seq", standing.oldest_seq.into()),
-        ("head_seq", standing.head_seq.into()),
-        ("replay", json!(replay)),
-        ("gap", json!(standing.gap)),
-    ];
-    members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }

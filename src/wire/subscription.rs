@@ -4,6 +4,8 @@ use protocol::{Fault, Filter, Overflow, Start};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::dispatch::talk::Subscribe;
+
 /// A subscription as a client asks for it.
 #[derive(Debug)]
 pub struct Asked {
@@ -19,32 +21,14 @@ pub struct Asked {
     pub heartbeat_s: u64,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Members {
-    sub: Option<String>,
-    #[serde(default)]
-    filter: Filter,
-    #[serde(default)]
-    from: Option<String>,
-    #[serde(default)]
-    overflow: Overflow,
-    #[serde(default = "default_heartbeat")]
-    heartbeat_s: u64,
-}
-
-const fn default_heartbeat() -> u64 {
-    30
-}
-
 /// Reads the arguments.
 ///
 /// # Errors
 /// `bad-request` with the member at fault.
 pub(crate) fn read(args: &Value) -> Result<Asked, Fault> {
-    let asked = Members::deserialize(args)
+    let asked = Subscribe::deserialize(args)
         .map_err(|error| Fault::bad_request(format!("the subscription is wrong: {error}")))?;
-    let Members { sub, filter, from, overflow, heartbeat_s } = asked;
+    let Subscribe { sub, filter, from, overflow, heartbeat_s } = asked;
     if sub.as_ref().is_some_and(|sub| sub.is_empty() || sub.chars().count() > 64) {
         return Err(Fault::bad_request("\"sub\" must have 1 to 64 characters"));
     }

@@ -22,6 +22,7 @@ mod command;
 mod conformance;
 mod consul;
 mod crash;
+mod describe;
 mod doctor;
 mod faces;
 mod faults;

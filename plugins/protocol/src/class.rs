@@ -10,6 +10,8 @@ pub const CLASS_BYTES_MAX: usize = 64;
 /// The kind of an event: lower-case words joined by dots, such as `snapshot.created`.
 ///
 /// Each word is `[a-z][a-z0-9_-]*`; at most [`CLASS_BYTES_MAX`] bytes in all.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Class(String);

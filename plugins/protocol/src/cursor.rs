@@ -14,6 +14,8 @@ pub const AHEAD_MAX: usize = 64;
 ///
 /// `instance` names the database, so that a restored host cannot mislead a client. Written as
 /// `INSTANCE.SEQ` or `INSTANCE.SEQ+A+B`; clients keep the text of the last message as it is.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {

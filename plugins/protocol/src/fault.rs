@@ -8,6 +8,7 @@ use serde_json::Value;
 /// A refusal or failure. It goes to the client as it is; causes go to the log.
 ///
 /// There is no conversion from I/O errors on purpose: the author of a call must write the sentence.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     /// The stable code for machines.
@@ -88,6 +89,7 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// The stable codes. On the wire in kebab-case; a reader must survive codes it does not know.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {

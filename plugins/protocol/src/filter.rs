@@ -12,6 +12,7 @@ pub const PATTERNS_MAX: usize = 64;
 /// Which events somebody wants. Every part that is given must hold; the empty filter takes all.
 ///
 /// The server evaluates it, and identically for replay, live delivery and history.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {

@@ -8,6 +8,8 @@ use serde_json::value::RawValue;
 
 /// JSON text that has been checked once and is then copied from hand to hand without being parsed
 /// and printed again: an event's `data` crosses the daemon as the plugin wrote it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "serde_json::Value"))]
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Json(Box<RawValue>);

@@ -211,6 +211,7 @@ pub struct Initialized {
 
 /// A method that the manifest has and this machine cannot do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Unavailable {
     /// `namespace/name`.
     pub method: String,

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// Prints as `SysAdm` clients parse it: `7 - Critical`. 0–2 is Information, 3–5 Warning,
 /// 6–8 Critical, 9–10 Urgent (the original server's `DisplayPriority`).
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "u8", extend("minimum" = 0, "maximum" = 10)))]
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -107,6 +107,8 @@ pub enum Syscalls {
 }
 
 /// A Linux capability. Prints as its name without `CAP_`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Capability(u8);

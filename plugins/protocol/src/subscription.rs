@@ -19,6 +19,7 @@ pub enum Start {
 }
 
 /// What happens when a client does not read fast enough. Memory is bounded under each of them.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
@@ -35,6 +36,7 @@ pub enum Overflow {
 }
 
 /// A stretch of the log that a subscription was not given, and why.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The first number of the stretch.
@@ -52,6 +54,7 @@ pub struct Gap {
 }
 
 /// Why there is a gap.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GapReason {

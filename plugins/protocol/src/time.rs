@@ -11,6 +11,8 @@ const LAST: u64 = 253_402_300_799_999_999;
 
 /// A moment in UTC, counted in microseconds since 1970; written as RFC 3339 with microseconds. Moments
 /// after the year 9999 are written as its end.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "String", extend("format" = "date-time")))]
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -47,7 +47,11 @@ pub fn greeting(request: Option<&str>, sub: &str, standing: &Standing) -> Vec<u8
         let answer = answer::result(request, &Json::from(Value::from(sub)));
         frame::text(&mut frames, |out| out.extend_from_slice(&answer));
     }
-    notice("standing", sub, Value::Object(pieces::standing(standing)), &mut frames);
+    let Standing { cursor, oldest_seq, head_seq, replay, gap } = standing;
+    let replay = replay.map(|(from, to)| json!({"from_seq": from, "to_seq": to}));
+    let members = json!({"cursor": cursor, "oldest_seq": oldest_seq, "head_seq": head_seq,
+                         "replay": replay, "gap": gap});
+    notice("standing", sub, members, &mut frames);
     frames
 }
 

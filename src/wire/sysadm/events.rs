@@ -7,6 +7,7 @@ use super::super::pieces::{self, quote};
 use super::super::subscription::{self, Asked};
 use super::frame;
 use crate::bus::{Standing, Wording};
+use crate::dispatch::talk::{Replay, Subscribed};
 
 /// One of the classic classes.
 #[derive(Debug, Clone, Copy)]
@@ -122,10 +123,12 @@ fn notice(name: &str, id: &str, args: &Value, frames: &mut Vec<u8>) {
 
 /// The arguments of the answer to a subscription that opted in.
 pub fn standing(sub: &str, standing: &Standing) -> Json {
-    let mut args = pieces::standing(standing);
-    args.insert("sub".to_owned(), sub.into());
-    args.insert("subscribe".to_owned(), sub.into());
-    Json::from(Value::Object(args))
+    let Standing { cursor, oldest_seq, head_seq, replay, gap } = standing.clone();
+    let replay = replay.map(|(from_seq, to_seq)| Replay { from_seq, to_seq });
+    let (sub, subscribe) = (sub.to_owned(), sub.to_owned());
+    let told = Subscribed { sub, subscribe, cursor, oldest_seq, head_seq, replay, gap };
+    // Every part has a JSON form, so `null` is never reached.
+    Json::from(serde_json::to_value(told).unwrap_or_default())
 }
 
 /// What `events/subscribe` and `events/unsubscribe` ask for.

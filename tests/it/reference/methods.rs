@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use protocol::Manifest;
 use protocol::manifest::{Example, Method};
-use sysadmd::dispatch::Needs;
+use serde_json::Value;
+use sysadmd::dispatch::{Builtin, Needs, own_methods};
 
 use super::{built_in, code, head, row, schema, word};
 
@@ -18,8 +19,9 @@ What a method refuses is in [faults](faults.md).
 
 ## The daemon's own
 
-Arguments and answers, with examples: [the SysAdm protocol](../protocols/sysadm.md).
+How they look on the wire: [the SysAdm protocol](../protocols/sysadm.md).
 `rpc/auth…` and `events/…subscribe` need a websocket; over REST one logs in with HTTP Basic or a bearer token.
+In the shapes below, `?` marks a member that may be absent; a method with actions also takes `action`.
 
 ";
 
@@ -27,13 +29,12 @@ const PLUGINS: &str = "
 ## Plugins
 
 A method of a plugin is there while its plugin is ready; `rpc/query` lists what you may use now.
-In the shapes below, `?` marks a member that may be absent.
 ";
 
 pub(super) fn page() -> String {
     let mut page = HEAD.to_owned();
     page += &head(&["Method", "`action`", "Kind", "Role", ""]);
-    for own in sysadmd::dispatch::own_methods() {
+    for own in own_methods() {
         let role = match own.needs {
             Needs::Nothing => "anybody",
             Needs::Login => "any",
@@ -42,11 +43,52 @@ pub(super) fn page() -> String {
         let action = own.action.map(code).unwrap_or_default();
         page += &row(&[&code(own.method), &action, &word(&own.kind), role, own.summary]);
     }
+    let mut before = None;
+    for own in own_methods() {
+        page += &own_detail(own, before);
+        before = Some(own);
+    }
     page += PLUGINS;
     for plugin in built_in() {
         page += &section(&plugin);
     }
     page
+}
+
+/// `before`: the entry above it, whose shapes are not said twice.
+fn own_detail(own: &Builtin, before: Option<&Builtin>) -> String {
+    let action = own.action.map(|action| format!(" `{action}`")).unwrap_or_default();
+    let mut text = format!("\n### `{}`{action}\n\n{}.\n", own.method, own.summary);
+    let before = before.filter(|before| before.method == own.method);
+    let above = before.and_then(|before| before.action).map(code).unwrap_or_default();
+    let shape = |what: &str, now: Value, then: Option<Value>| {
+        if then.is_some_and(|then| then == now && !is_nothing(&now)) {
+            format!("\n{what}: as of {above}.\n")
+        } else if is_nothing(&now) {
+            format!("\n{what}: none.\n")
+        } else {
+            format!("\n{what}:\n\n{}", schema::block(&now))
+        }
+    };
+    text += &shape("Arguments", (own.args)(), before.map(|before| (before.args)()));
+    text += &shape("Answer", (own.answer)(), before.map(|before| (before.answer)()));
+    let examples = own.examples.iter().map(|args| {
+        let mut args: Value = serde_json::from_str(args).expect("JSON");
+        if let Some(action) = own.action {
+            args["action"] = action.into();
+        }
+        format!("sysadmctl call {} '{args}'\n", own.method.replace('/', " "))
+    });
+    let examples: String = examples.collect();
+    if !examples.is_empty() {
+        write!(text, "\nFor example:\n\n```sh\n{examples}```\n").unwrap();
+    }
+    text
+}
+
+/// Whether a shape says that there is nothing.
+fn is_nothing(schema: &Value) -> bool {
+    schema == &serde_json::json!({"type": "object"})
 }
 
 fn section(plugin: &Manifest) -> String {

@@ -16,6 +16,11 @@ fn short(schema: &Value, depth: usize) -> String {
     if let Some(only) = schema.get("const") {
         return only.to_string();
     }
+    let kinds = ["oneOf", "anyOf"].iter().find_map(|key| schema.get(*key)?.as_array());
+    if let Some(kinds) = kinds {
+        let kinds: Vec<String> = kinds.iter().map(|kind| short(kind, depth)).collect();
+        return kinds.join(" | ");
+    }
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
         return words.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
     }
@@ -33,6 +38,10 @@ fn short(schema: &Value, depth: usize) -> String {
 }
 
 fn array(schema: &Map<String, Value>, depth: usize) -> String {
+    if let Some(places) = schema.get("prefixItems").and_then(Value::as_array) {
+        let places: Vec<String> = places.iter().map(|place| short(place, depth)).collect();
+        return format!("[{}]", places.join(", "));
+    }
     let items = short(schema.get("items").unwrap_or(&Value::Null), depth);
     if items.contains(" | ") && !items.ends_with('}') {
         format!("({items})[]")
@@ -77,7 +86,9 @@ fn object(schema: &Map<String, Value>, depth: usize) -> String {
 
 /// What the type alone does not say.
 fn remark(schema: &Value) -> String {
-    let said = schema["description"].as_str().map(str::to_owned);
+    let said = schema["description"].as_str();
+    // Doc comments are sentences, remarks are not.
+    let said = said.map(|said| said.strip_suffix('.').unwrap_or(said).to_owned());
     let bounds = match (&schema["minimum"], &schema["maximum"]) {
         (Value::Null, Value::Null) => None,
         (least, Value::Null) => Some(format!("{least} or more")),
@@ -112,4 +123,9 @@ fn a_schema_is_put_in_short() {
     });
     assert_eq!(short(&schema, 0), "{\n  n?: integer,  // How many; 1 or more\n}");
     assert_eq!(short(&Value::Null, 0), "any");
+    let schema = serde_json::json!({"anyOf": [
+        {"oneOf": [{"const": "a"}, {"const": "b"}]},
+        {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}]},
+    ]});
+    assert_eq!(short(&schema, 0), r#""a" | "b" | [string, integer]"#);
 }

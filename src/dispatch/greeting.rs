@@ -1,0 +1,160 @@
+//! `rpc/identify`, `rpc/query` and `rpc/hello`: what a client asks first.
+
+use std::collections::BTreeMap;
+
+use protocol::manifest::Kind;
+use protocol::{Fault, Json, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::shape::{read, said};
+use super::{Builtin, Dispatch, Identity, Needs, PROTOCOL, builtin};
+use crate::access::{Principal, Wish};
+use crate::host::DeclaredMethod;
+
+/// Answer to `rpc/identify`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Identified {
+    /// The machine's name.
+    pub(super) hostname: String,
+    /// `server`, as opposed to a bridge.
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+}
+
+/// Answer to `rpc/query`: each method with `read` or `read/write`.
+pub(super) type Usable = BTreeMap<String, &'static str>;
+
+/// Arguments of `rpc/hello`.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Hello {
+    /// The protocol versions the client speaks; absent: any.
+    protocols: Option<Vec<u64>>,
+    /// Who the client is, for whoever looks after this machine.
+    #[serde(rename = "client")]
+    _client: Option<Client>,
+}
+
+/// Who a client is.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Client {
+    /// The program's name.
+    #[serde(rename = "name")]
+    _name: Option<String>,
+    /// Its version.
+    #[serde(rename = "version")]
+    _version: Option<String>,
+}
+
+/// Answer to `rpc/hello`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Greeting {
+    /// The protocol version that is spoken from here on.
+    protocol: u64,
+    /// The daemon's version.
+    version: &'static str,
+    /// What can be used beyond the classic protocol.
+    features: Vec<&'static str>,
+    /// The machine's name.
+    hostname: String,
+    /// SHA-256 of the TLS certificate in use, in hexadecimal.
+    fingerprint: String,
+    /// The database: cursors of another one say nothing here.
+    instance: Uuid,
+    /// The time here.
+    time: Time,
+    /// Seconds between heartbeats unless a subscription asks otherwise.
+    heartbeat_s: u64,
+    /// What a client is kept within.
+    limits: Bounds,
+    /// Who is logged in.
+    principal: Option<Who>,
+}
+
+/// What a client is kept within.
+#[derive(Serialize, JsonSchema)]
+struct Bounds {
+    /// Bytes of a message.
+    message_bytes: usize,
+    /// Calls that may be unanswered at once.
+    calls_in_flight: usize,
+    /// Requests in one JSON-RPC batch.
+    batch_requests: usize,
+    /// Subscriptions of one connection.
+    subscriptions: usize,
+    /// Bytes that may wait for the client to read them.
+    queue_bytes: usize,
+}
+
+/// Somebody.
+#[derive(Serialize, JsonSchema)]
+struct Who {
+    /// Their name.
+    name: String,
+    /// Their role.
+    role: String,
+}
+
+impl Dispatch {
+    /// What this principal may use: method to `read/write` or `read`.
+    pub(super) fn query(&self, principal: &Principal) -> Result<Json, Fault> {
+        let rights = &principal.rights;
+        let may_own = |own: &Builtin| match own.needs {
+            Needs::Nothing | Needs::Login => true,
+            Needs::Role(least) => {
+                let Builtin { method, action, resource, .. } = *own;
+                rights.may_ever_call(&Wish { method, action, least, resource })
+            }
+        };
+        let mut found: BTreeMap<String, bool> = BTreeMap::new();
+        let mut add = |method: &str, kind: Kind| {
+            *found.entry(method.to_owned()).or_default() |= kind == Kind::Mutate;
+        };
+        for entry in builtin::table().filter(|own| may_own(own)) {
+            add(entry.method, entry.kind);
+        }
+        for DeclaredMethod { method, .. } in self.0.host.methods().iter().filter(|m| m.ready) {
+            let wish = Wish {
+                method: &method.method,
+                action: method.action.as_deref(),
+                least: method.role,
+                resource: method.resource.as_deref(),
+            };
+            if rights.may_ever_call(&wish) {
+                add(&method.method, method.kind);
+            }
+        }
+        let word = |writes| if writes { "read/write" } else { "read" };
+        said(&found.into_iter().map(|(method, writes)| (method, word(writes))).collect::<Usable>())
+    }
+
+    pub(super) fn hello(&self, principal: Option<&Principal>, args: &Value) -> Result<Json, Fault> {
+        let Hello { protocols, .. } = read(args)?;
+        if protocols.is_some_and(|offered| !offered.contains(&PROTOCOL)) {
+            return Err(Fault::bad_request("none of the client's protocols is spoken here")
+                .with_details(json!({ "protocols": [PROTOCOL] })));
+        }
+        let Identity { hostname, certificate, instance, limits, .. } = self.identity();
+        let fingerprint = certificate.borrow().fingerprint.clone();
+        said(&Greeting {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION"),
+            features: vec!["cursor", "filter", "gap", "heartbeat", "overflow", "fire", "history"],
+            hostname: hostname.clone(),
+            fingerprint,
+            instance: *instance,
+            time: self.0.clock.now(),
+            heartbeat_s: 30,
+            limits: Bounds {
+                message_bytes: limits.message_bytes,
+                calls_in_flight: limits.calls_in_flight,
+                batch_requests: limits.batch_requests,
+                subscriptions: limits.subscriptions,
+                queue_bytes: limits.queue_bytes,
+            },
+            principal: principal.map(|who| Who { name: who.name.clone(), role: who.role.clone() }),
+        })
+    }
+}
