@@ -15,6 +15,7 @@
 mod brute_force;
 mod canaries;
 mod classic;
+mod consul;
 mod first_minute;
 mod full_disk;
 mod hostile;

@@ -50,9 +50,18 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
 
 /// Writes a path so that [`decode`] gives it back.
 pub(super) fn encode_path(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
+    encode(path, |byte| byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte))
+}
+
+/// A query as it was, fit for a header.
+pub(super) fn encode_query(query: &str) -> String {
+    encode(query, |byte| byte.is_ascii_graphic())
+}
+
+fn encode(text: &str, is_kept: impl Fn(u8) -> bool) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_kept(byte) {
             encoded.push(char::from(byte));
         } else {
             encoded.push('%');

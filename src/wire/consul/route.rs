@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::query::{decode, encode_path};
+use super::query::{decode, encode_path, encode_query};
 use super::{Query, Reply, duration};
 
 const FIRE: &str = "/v1/event/fire/";
@@ -97,7 +97,7 @@ fn path_of(path: &str, query: Option<&str>) -> Result<String, Reply> {
     if clean == decoded {
         return Ok(decoded);
     }
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let query = query.map(|query| format!("?{}", encode_query(query))).unwrap_or_default();
     let location = Some(encode_path(&clean) + &query);
     Err(Reply { location, ..Reply::new(301, "") })
 }

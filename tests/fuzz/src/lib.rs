@@ -14,6 +14,7 @@
 
 pub mod clients;
 pub mod cloudevents;
+pub mod consul;
 pub mod ctl;
 pub mod files;
 pub mod logins;
@@ -40,6 +41,7 @@ macro_rules! each_target {
             clients::challenge_key clients::envelope clients::header clients::login
             clients::list clients::origin clients::rest clients::subscribe clients::trail clients::websocket
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
+            consul::consul_event consul::consul_pattern consul::consul_request
             plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants
             logins::certificate logins::pam_answer logins::pam_question logins::redact logins::resource logins::scope
