@@ -17,6 +17,7 @@ pub mod cloudevents;
 pub mod consul;
 pub mod ctl;
 pub mod files;
+pub mod jsonrpc;
 pub mod logins;
 pub mod mutate;
 pub mod plugins;
@@ -42,6 +43,7 @@ macro_rules! each_target {
             clients::list clients::origin clients::rest clients::subscribe clients::trail clients::websocket
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             consul::consul_event consul::consul_pattern consul::consul_request
+            jsonrpc::jsonrpc
             plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants
             logins::certificate logins::pam_answer logins::pam_question logins::redact logins::resource logins::scope
