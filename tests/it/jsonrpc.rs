@@ -1,5 +1,6 @@
 //! JSON-RPC 2.0, seen from outside.
 
+mod bounds;
 mod calls;
 mod clients;
 mod page;
