@@ -2,7 +2,9 @@
 //! that is full. Each of these tests has a mount namespace of its own, which takes everything down
 //! with it. And passwords of real users, which each test makes and removes.
 //!
-//! Needs root, btrfs-progs, zfs-fuse and PAM; without them it fails and says what to install. `tests/run`
+//! A machine that systemd-nspawn boots, and disks that fill up.
+//!
+//! Needs root, systemd-container, mmdebstrap, e2fsprogs, xfsprogs, btrfs-progs, zfs-fuse and PAM; without them it fails and says what to install. `tests/run`
 //! brings all of it.
 
 #![allow(
@@ -12,11 +14,14 @@
     reason = "a panic is how a test says what did not come"
 )]
 
+mod booted;
 mod brute_force;
 mod canaries;
 mod classic;
 mod consul;
+mod disks;
 mod first_minute;
+mod follower;
 mod full_disk;
 mod hostile;
 #[path = "../it"]

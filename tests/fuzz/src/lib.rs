@@ -19,6 +19,7 @@ pub mod ctl;
 pub mod files;
 pub mod jsonrpc;
 pub mod logins;
+pub mod machine;
 pub mod mutate;
 pub mod plugins;
 pub mod snapshots;
@@ -47,6 +48,8 @@ macro_rules! each_target {
             plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants
             logins::certificate logins::pam_answer logins::pam_question logins::redact logins::resource logins::scope
+            machine::chosen_names machine::kernel_files machine::mount_table machine::process_files
+            machine::tool_output machine::units
             snapshots::dataset_args snapshots::escape snapshots::mounts snapshots::names
             snapshots::records snapshots::tree_manifest snapshots::zfs_output
             ctl::connection ctl::lengths ctl::messages ctl::output ctl::plugin_output

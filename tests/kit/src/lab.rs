@@ -1,4 +1,4 @@
-//! Real file systems for tests that need root: btrfs, xfs and ZFS on files, in a mount namespace of
+//! Real file systems for tests that need root: ext4, btrfs, xfs and ZFS on files, in a mount namespace of
 //! the test's own.
 //!
 //! A namespace belongs to a thread, so [`Lab::enter`] changes what the calling thread sees, and with
@@ -63,6 +63,11 @@ impl Lab {
     /// A fresh btrfs file system of 512 MiB, mounted; returns where.
     pub fn btrfs(&mut self, name: &str) -> PathBuf {
         self.file_system(name, "mkfs.btrfs", "btrfs-progs")
+    }
+
+    /// A fresh ext4 file system, mounted; returns where.
+    pub fn ext4(&mut self, name: &str) -> PathBuf {
+        self.file_system(name, "mkfs.ext4", "e2fsprogs")
     }
 
     /// A fresh xfs file system with reflinks, mounted; returns where.
