@@ -35,7 +35,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
 use crate::sight::{Classes, Interest};
-use crate::store::{AuditEntry, Bounds, EventLog, Record, StoreError, Submitted};
+use crate::store::{AuditEntry, Bounds, EventLog, JobChange, Record, StoreError, Submitted};
 
 pub use bell::Bell;
 pub use face::{Face, Wording};
@@ -197,6 +197,22 @@ impl Bus {
     ) -> Result<Arc<Event>, Fault> {
         draft.check().map_err(Fault::bad_request)?;
         let record = Record { audit: Some(entry), ..record(source, draft) };
+        self.0.log.append(record).await.map_err(|error| unrecorded(&error))
+    }
+
+    /// The same for an event that tells of a change of a job: both are recorded, or neither. The
+    /// event must be of a class that is logged.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn publish_job(
+        &self,
+        source: &str,
+        draft: Draft,
+        change: JobChange,
+    ) -> Result<Arc<Event>, Fault> {
+        draft.check().map_err(Fault::bad_request)?;
+        let record = Record { job: Some(Box::new(change)), ..record(source, draft) };
         self.0.log.append(record).await.map_err(|error| unrecorded(&error))
     }
 
@@ -403,6 +419,7 @@ fn record(source: &str, draft: Draft) -> Record {
         message: draft.message,
         data: draft.data,
         audit: None,
+        job: None,
     }
 }
 

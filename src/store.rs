@@ -1,4 +1,4 @@
-//! The store: the durable event log, the audit trail and the credentials; the only place that
+//! The store: the durable event log, the audit trail, jobs and the credentials; the only place that
 //! speaks SQL.
 //!
 //! It knows how events are kept: numbered without a gap, durable before anybody hears of them,
@@ -14,6 +14,7 @@ mod check;
 mod errno;
 mod error;
 mod history;
+mod jobs;
 mod keys;
 mod lane;
 mod migrate;
@@ -47,6 +48,7 @@ use crate::sight::Interest;
 pub use self::audit::{AuditEntry, AuditPage, AuditQuery, AuditRecord, AuditTrail, AuditVerdict};
 pub use self::error::StoreError;
 pub use self::history::{PAGE_MAX, Page, Query};
+pub use self::jobs::{JobChange, JobLogPart, JobPage, StoredJob};
 pub use self::keys::StoredKey;
 pub use self::sessions::StoredSession;
 pub use self::tokens::Token;
@@ -103,6 +105,9 @@ pub struct Record {
     /// What goes into the audit trail with it, in the same transaction: both or neither, under the
     /// same time.
     pub audit: Option<AuditEntry>,
+    /// What it changes about jobs, in the same transaction: so nobody ever sees one without the
+    /// other.
+    pub job: Option<Box<JobChange>>,
 }
 
 impl Record {
@@ -114,6 +119,7 @@ impl Record {
             + self.message.len()
             + self.data.text().len()
             + self.audit.as_ref().map_or(0, AuditEntry::weight)
+            + self.job.as_ref().map_or(0, |change| change.weight())
     }
 }
 

@@ -20,6 +20,8 @@ use super::rows::{COLUMNS, decode};
 /// Up to this size every page is looked at before a start: a fraction of a second. Of larger files
 /// the start looks at the ends, and `sysadmd --check` at all.
 const SMALL_BYTES: u64 = 64 << 20;
+/// The first version that has an audit trail.
+const AUDITED: i64 = 2;
 /// The newest events a start looks at: where a crash or a bad copy shows.
 const TAIL: u64 = 1000;
 /// Where the numbers stand in the header (<https://sqlite.org/fileformat2.html#the_database_header>).
@@ -47,7 +49,7 @@ pub(super) fn check(file: &Path, depth: Depth) -> Result<i64, StoreError> {
             }
             events(db, TAIL)?;
         }
-        if version == VERSION {
+        if version >= AUDITED {
             audit_ends(db)?;
         }
         Ok(version)
@@ -58,7 +60,7 @@ pub(super) fn check(file: &Path, depth: Depth) -> Result<i64, StoreError> {
 pub(super) fn audit_trail(file: &Path) -> Result<AuditVerdict, StoreError> {
     header(file)?;
     look(file, |db, version| match version {
-        VERSION => verify_all(db),
+        AUDITED.. => verify_all(db),
         _ => Ok(AuditVerdict::Intact { first: 1, last: 0, head: BEGIN.hash }),
     })
 }

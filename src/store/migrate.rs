@@ -18,6 +18,8 @@ use super::open::{SCHEMA, VERSION, empty_file, sync_dir};
 
 /// The tables of version 1.
 const SCHEMA_1: &str = include_str!("schema/v1.sql");
+/// The tables of version 2: 1, and the audit trail, sessions and keys.
+const SCHEMA_2: &str = include_str!("schema/v2.sql");
 /// Pages copied at a time.
 const PAGES: i32 = 4096;
 /// Bytes compared at a time.
@@ -27,6 +29,7 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(super) fn schema(version: i64) -> Option<&'static str> {
     match version {
         1 => Some(SCHEMA_1),
+        2 => Some(SCHEMA_2),
         VERSION => Some(SCHEMA),
         _ => None,
     }
@@ -35,39 +38,41 @@ pub(super) fn schema(version: i64) -> Option<&'static str> {
 /// Brings a database that was found good from the layout `from` to [`VERSION`].
 pub(super) fn migrate(file: &Path, db: &mut Connection, from: i64) -> Result<(), StoreError> {
     let copy = keep_copy(file, db, from)?;
-    step(db).map_err(|failure| failure.on(db).in_file(file))?;
+    step(db, from).map_err(|failure| failure.on(db).in_file(file))?;
     let (file, copy) = (file.display(), copy.display());
     tracing::info!(%file, from, to = VERSION, %copy, "the database has a new layout; the copy is as it was, and needed no longer when all is well");
     Ok(())
 }
 
-fn step(db: &mut Connection) -> Result<(), Failure> {
+fn step(db: &mut Connection, from: i64) -> Result<(), Failure> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    from_1(&transaction)?;
+    remake(&transaction, from)?;
     transaction.commit()?;
     // So that the file itself says which layout it has, also to those who do not read its log.
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     Ok(())
 }
 
-/// Everything from version 1 to 2.
-pub(super) fn from_1(db: &Transaction<'_>) -> Result<(), Failure> {
+/// Everything from version `from` to this one: tables that are new, and what has moved.
+pub(super) fn remake(db: &Transaction<'_>, from: i64) -> Result<(), Failure> {
     for text in new_tables(db)? {
         db.execute_batch(&text)?;
     }
-    db.execute_batch(&format!(
-        "INSERT INTO api_tokens (id, hash, name, role, created, expires) \
-         SELECT id, hash, name, role, created, expires FROM tokens; \
-         DROP TABLE tokens; PRAGMA user_version = {VERSION};"
-    ))?;
-    Ends::insert(db)?;
+    if from == 1 {
+        db.execute_batch(
+            "INSERT INTO api_tokens (id, hash, name, role, created, expires) \
+             SELECT id, hash, name, role, created, expires FROM tokens; DROP TABLE tokens;",
+        )?;
+        Ends::insert(db)?;
+    }
+    db.execute_batch(&format!("PRAGMA user_version = {VERSION};"))?;
     if definitions(db)? == definitions(&fresh()?)? {
         return Ok(());
     }
     Err(Failure::Row(format!("layout {VERSION} could not be made of it")))
 }
 
-/// What version 2 has and `db` has not, word for word.
+/// What this version has and `db` has not, word for word.
 fn new_tables(db: &Connection) -> Result<Vec<String>, Failure> {
     let mut missing = definitions(&fresh()?)?;
     let there = definitions(db)?;

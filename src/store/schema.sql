@@ -1,4 +1,4 @@
--- The tables of one state directory, version 2. Compared word for word when a database is opened,
+-- The tables of one state directory, version 3. Compared word for word when a database is opened,
 -- so a change here needs a new `user_version`, the text of this version in `schema/`, and a step in
 -- `migrate.rs` that leads there. The migration makes what is new from this very text.
 
@@ -85,3 +85,24 @@ CREATE TABLE audit_ends (
     head_seq    INTEGER NOT NULL, -- the newest record; the anchor when there is none
     head_hash   BLOB    NOT NULL
 ) STRICT;
+
+-- Calls that outlive their reply. A row is changed in the transaction of the event that tells of it.
+CREATE TABLE jobs (
+    id      BLOB    PRIMARY KEY NOT NULL, -- 16 bytes
+    created INTEGER NOT NULL,             -- microseconds since 1970
+    ended   INTEGER,                      -- NULL while it waits or runs
+    job     TEXT    NOT NULL,             -- JSON: what is shown of it
+    work    TEXT,                         -- JSON: what is to be done; NULL when that is not kept
+    result  TEXT                          -- JSON; NULL without one
+) STRICT;
+
+CREATE INDEX jobs_by_end ON jobs (ended);
+
+-- What a job has said: its beginning and its end, each of bounded length.
+CREATE TABLE job_logs (
+    job   BLOB    NOT NULL,
+    part  INTEGER NOT NULL, -- 0: the beginning; 1: the end
+    start INTEGER NOT NULL, -- bytes before it
+    text  BLOB    NOT NULL,
+    PRIMARY KEY (job, part)
+) STRICT, WITHOUT ROWID;

@@ -98,6 +98,7 @@ pub(super) fn record(class: &str, subject: &str, priority: u8) -> Record {
         message: format!("{class} happened to {subject}"),
         data: serde_json::json!({ "subject": subject }).into(),
         audit: None,
+        job: None,
     }
 }
 

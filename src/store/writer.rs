@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::audit::{AuditEntry, AuditRecord, Link, extend};
 use super::check::log_of;
 use super::error::Failure;
+use super::jobs::{self, JobChange};
 use super::retention::{LOOK_AFTER, Retention};
 use super::{Bounds, Record, StoreError, rows};
 use crate::clock::{Clock, Stamp};
@@ -68,6 +69,8 @@ struct Lot {
     /// The newest record of the audit trail, with this lot.
     head: Link,
     audit: Vec<AuditRecord>,
+    /// In the order in which they were asked for.
+    jobs: Vec<Box<JobChange>>,
 }
 
 /// Who is answered when it is durable.
@@ -199,7 +202,7 @@ impl Writer {
 
     fn record(&mut self, batch: Vec<Append>) {
         let (before, head) = (self.progress.bounds().head, self.progress.audit_head());
-        let mut lot = Lot { before, events: Vec::new(), head, audit: Vec::new() };
+        let mut lot = Lot { before, events: Vec::new(), head, audit: Vec::new(), jobs: Vec::new() };
         let replies: Vec<_> =
             batch.into_iter().map(|append| self.place(append.entry, &mut lot)).collect();
         let stored = store(&mut self.db, &lot).map_err(|failure| self.failed(failure));
@@ -226,6 +229,7 @@ impl Writer {
                 if let Some(entry) = record.audit.take() {
                     lot.audit(stamp.time, entry);
                 }
+                lot.jobs.extend(record.job.take());
                 let seq = lot.before + lot.events.len() as u64 + 1;
                 let event = Arc::new(event(seq, stamp, record));
                 lot.events.push(Arc::clone(&event));
@@ -318,6 +322,9 @@ fn store(db: &mut Connection, lot: &Lot) -> Result<(), Failure> {
         }
     }
     extend(&transaction, &lot.audit)?;
+    for change in &lot.jobs {
+        jobs::change(&transaction, change)?;
+    }
     transaction.commit()?;
     Ok(())
 }

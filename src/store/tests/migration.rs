@@ -1,4 +1,4 @@
-//! A database of version 1 becomes one of version 2, or stays what it is.
+//! A database of an older version becomes one of this version, or stays what it is.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Place, UNLIMITED, child, everything, record};
 use crate::clock::Clock;
-use crate::store::migrate::{definitions, from_1};
+use crate::store::migrate::{definitions, remake};
 use crate::store::{AuditVerdict, Store, StoreError, Token};
 
 const SCHEMA_1: &str = include_str!("../schema/v1.sql");
@@ -107,6 +107,28 @@ fn version(place: &Place) -> i64 {
 }
 
 #[tokio::test]
+async fn version_2_keeps_all_it_has_and_gets_tables_for_jobs() {
+    let place = Place::new();
+    version_1(&place, 50, 3);
+    place.open().unwrap().close();
+    {
+        let db = Connection::open(place.0.join("sysadmd.db")).unwrap();
+        db.execute_batch("DROP TABLE jobs; DROP TABLE job_logs; PRAGMA user_version = 2;").unwrap();
+        let expected = Connection::open_in_memory().unwrap();
+        expected.execute_batch(include_str!("../schema/v2.sql")).unwrap();
+        assert_eq!(definitions(&db).unwrap(), definitions(&expected).unwrap());
+    }
+    fs::remove_file(place.0.join("sysadmd.db.v1")).unwrap();
+    Store::check_all(&place.0).unwrap();
+    let store = place.open().unwrap();
+    holds(&store, 50, 3).await;
+    assert_eq!(store.job_list().await.unwrap().jobs, []);
+    store.close();
+    has_files(&place, &["sysadmd.db", "sysadmd.db.v2"]);
+    assert_eq!(version(&place), 3);
+}
+
+#[tokio::test]
 async fn everything_is_taken_over_and_a_copy_is_kept() {
     let place = Place::new();
     version_1(&place, 500, 9);
@@ -122,7 +144,7 @@ async fn everything_is_taken_over_and_a_copy_is_kept() {
     Store::check_all(&place.0).unwrap();
     has_files(&place, &["sysadmd.db", "sysadmd.db.v1"]);
     assert_eq!(files(&place)["sysadmd.db.v1"], 0o600);
-    assert_eq!(version(&place), 2);
+    assert_eq!(version(&place), 3);
 
     // The copy in the place of the database is the database as it was.
     let old = copied(&place, &[COPY]);
@@ -189,7 +211,7 @@ async fn a_crash_just_before_or_after_the_commit() {
     // So that pages are in the log before they count.
     db.execute_batch("PRAGMA cache_size = 1").unwrap();
     let transaction = db.transaction().unwrap();
-    from_1(&transaction).unwrap();
+    remake(&transaction, 1).unwrap();
     let before = copied(&place, &[DB, LOG]);
     transaction.commit().unwrap();
     let after = copied(&place, &[DB, LOG]);
@@ -205,7 +227,7 @@ async fn a_crash_just_before_or_after_the_commit() {
         holds(&store, 50, 200).await;
         store.close();
         has_files(&place, names);
-        assert_eq!(version(&place), 2);
+        assert_eq!(version(&place), 3);
     }
 }
 
