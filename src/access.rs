@@ -234,6 +234,32 @@ impl Access {
         credentials.iter().any(|credential| revoked.contains_key(credential))
     }
 
+    /// Whether what somebody asked for in the name of these may still be begun: nothing of it was
+    /// revoked, and a token that was kept as `(id, hash in hexadecimal)` is still good.
+    ///
+    /// # Errors
+    /// `unauthorized` when not, `unavailable` when that cannot be read.
+    pub async fn check_later(
+        &self,
+        credentials: &[Credential],
+        token: Option<&(Uuid, String)>,
+    ) -> Result<(), Fault> {
+        let revoked = || {
+            let sentence = "the login in whose name it was asked for was revoked or has expired";
+            Err(Fault::new(FaultKind::Unauthorized, sentence))
+        };
+        if self.is_any_revoked(credentials) {
+            return revoked();
+        }
+        let Some((id, hash)) = token else { return Ok(()) };
+        let tokens = self.tokens().await?;
+        let good = tokens.iter().any(|token| {
+            let same = token.id == *id && hex(&token.hash) == *hash;
+            same && token.expires.is_none_or(|expires| expires > self.now())
+        });
+        if good { Ok(()) } else { revoked() }
+    }
+
     /// Counts the times at which every login ended at once. A login of an earlier era is over.
     pub fn era(&self) -> u64 {
         self.0.era.load(Ordering::Acquire)
@@ -305,6 +331,16 @@ impl Access {
 /// Secrets have 256 random bits, so looking them up by hash tells an attacker nothing by its time.
 fn hash(secret: &str) -> Hash {
     Sha256::digest(secret.as_bytes()).into()
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing into a string cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
 }
 
 fn random_text() -> Result<String, Fault> {

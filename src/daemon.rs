@@ -23,13 +23,14 @@ use protocol::{Draft, Json};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::access::pam::PamSettings;
 use crate::access::{Access, AccessSettings};
 use crate::bus::{Bus, own_class};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::dispatch::{Dispatch, Identity};
+use crate::dispatch::{Dispatch, Floors, Identity};
 use crate::host::{Host, HostSettings};
 use crate::lifecycle::{Gone, Tasks};
 use crate::listen::Listen;
@@ -81,6 +82,7 @@ pub struct Daemon {
     store: Arc<Store>,
     host: Host,
     bus: Bus,
+    dispatch: Dispatch,
     tasks: Tasks,
     gone: Gone,
 }
@@ -150,17 +152,9 @@ impl Daemon {
         let (tasks, gone) = Tasks::new();
         let instance = store.instance();
         let bus = Bus::start(store.log(), clock.clone(), instance, tasks.clone())?;
-        let host_settings = HostSettings {
-            state_dir: config.state_dir.clone(),
-            plugins_dir: Some(config.plugin_dir.clone()),
-            as_root: is_root,
-            configs: config.plugin_config.clone(),
-            grants: config.plugin_grants.clone(),
-            launcher: Some(binary.clone()),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            instance,
-            clock: clock.clone(),
-        };
+        let (launcher, settings) = (Some(binary.clone()), host_settings(config, instance));
+        let host_settings =
+            HostSettings { as_root: is_root, launcher, clock: clock.clone(), ..settings };
         let built_in = built_in::specs(&binary, config);
         let watch = rescan::watch(&config.plugin_dir);
         let host = Host::start(built_in, host_settings, bus.clone(), &tasks);
@@ -181,12 +175,19 @@ impl Daemon {
         let access =
             Access::new(Arc::clone(&store), clock.clone(), access_settings(config, &binary))
                 .map_err(|fault| std::io::Error::other(fault.to_string()))?;
-        let recalling = access.clone();
-        tasks.spawn(async move { recalling.recall().await });
-        let dispatch = Dispatch::new(identity, bus.clone(), host.clone(), access, clock);
-        let listen = Listen::new(dispatch, tasks.clone(), tls.clone(), &config.access);
+        let floors = Floors {
+            store: Arc::clone(&store),
+            bus: bus.clone(),
+            host: host.clone(),
+            access,
+            clock,
+            tasks: tasks.clone(),
+        };
+        let dispatch = dispatch_over(floors, identity).await?;
+        let listen = Listen::new(dispatch.clone(), tasks.clone(), tls.clone(), &config.access);
         overload::begin(listen.refused(), bus.clone(), &tasks);
-        let mut daemon = Self { addresses: Vec::new(), tls, bell, store, host, bus, tasks, gone };
+        let addresses = Vec::new();
+        let mut daemon = Self { addresses, tls, bell, store, host, bus, dispatch, tasks, gone };
         if let Err(error) = daemon.open(config, &listen).await {
             drop(listen);
             daemon.stop().await;
@@ -225,10 +226,11 @@ impl Daemon {
 
     /// Ends everything in order: plugins, connections, the log.
     pub async fn stop(self) {
-        let Self { store, host, bus, tasks, gone, .. } = self;
+        let Self { store, host, bus, dispatch, tasks, gone, .. } = self;
+        dispatch.stop_jobs();
         host.shutdown().await;
         tasks.stop();
-        drop((host, bus, tasks));
+        drop((host, bus, dispatch, tasks));
         if !gone.wait(GRACE).await {
             tracing::warn!("some tasks did not end in time");
         }
@@ -284,6 +286,30 @@ async fn run(config: &Config, environment: Environment) -> Result<(), StartError
     daemon.announce("daemon.stopping").await;
     daemon.stop().await;
     Ok(())
+}
+
+/// What answers calls, with the jobs and penalties that an earlier life has left.
+async fn dispatch_over(floors: Floors, identity: Identity) -> Result<Dispatch, StartError> {
+    let (recalling, tasks) = (floors.access.clone(), floors.tasks.clone());
+    tasks.spawn(async move { recalling.recall().await });
+    let dispatch = Dispatch::new(identity, floors);
+    let resumed = dispatch.resume_jobs().await;
+    resumed.map_err(|fault| std::io::Error::other(fault.to_string()))?;
+    Ok(dispatch)
+}
+
+fn host_settings(config: &Config, instance: Uuid) -> HostSettings {
+    HostSettings {
+        state_dir: config.state_dir.clone(),
+        plugins_dir: Some(config.plugin_dir.clone()),
+        as_root: false,
+        configs: config.plugin_config.clone(),
+        grants: config.plugin_grants.clone(),
+        launcher: None,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance,
+        clock: Clock::system(),
+    }
 }
 
 fn access_settings(config: &Config, binary: &std::path::Path) -> AccessSettings {

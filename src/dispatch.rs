@@ -6,8 +6,10 @@
 
 mod builtin;
 pub mod consul;
+mod dispatcher;
 pub(crate) mod events;
 mod greeting;
+pub(crate) mod jobs;
 mod plugins;
 mod reading;
 mod session;
@@ -33,9 +35,12 @@ use crate::certificate::Facts;
 use crate::clock::Clock;
 use crate::config::{self, Limits};
 use crate::host::{Caller, Host, MethodInfo};
+use crate::lifecycle::Tasks;
 use crate::sight::Sight;
+use crate::store::Store;
 
 pub use builtin::{Builtin, Needs, own_methods};
+use jobs::Jobs;
 pub use session::{Session, SubscriptionAnswer, Wanted};
 pub use shape::Shape;
 pub use stretch::Stretch;
@@ -106,13 +111,46 @@ struct Shared {
     host: Host,
     access: Access,
     clock: Clock,
+    jobs: Jobs,
+}
+
+/// What calls are answered with.
+#[derive(Debug)]
+pub struct Floors {
+    /// Where events and jobs are kept.
+    pub store: Arc<Store>,
+    /// Where events are published.
+    pub bus: Bus,
+    /// The plugins.
+    pub host: Host,
+    /// Who may what.
+    pub access: Access,
+    /// The time.
+    pub clock: Clock,
+    /// Where tasks live.
+    pub tasks: Tasks,
 }
 
 impl Dispatch {
     /// Over these floors.
-    pub fn new(identity: Identity, bus: Bus, host: Host, access: Access, clock: Clock) -> Self {
+    pub fn new(identity: Identity, floors: Floors) -> Self {
+        let Floors { store, bus, host, access, clock, tasks } = floors;
         let greeting = Json::from(json!({"hostname": identity.hostname, "type": "server"}));
-        Self(Arc::new(Shared { identity, identify: greeting, bus, host, access, clock }))
+        let jobs = Jobs::new(store, bus.clone(), clock.clone(), tasks);
+        Self(Arc::new(Shared { identity, identify: greeting, bus, host, access, clock, jobs }))
+    }
+
+    /// Takes up the jobs that an earlier life of the daemon has left.
+    ///
+    /// # Errors
+    /// `unavailable` when they cannot be read.
+    pub async fn resume_jobs(&self) -> Result<(), Fault> {
+        self.0.jobs.resume(self).await
+    }
+
+    /// Begins no more jobs: what ends from now on was cut off.
+    pub fn stop_jobs(&self) {
+        self.0.jobs.stop();
     }
 
     /// What the daemon says of itself.

@@ -13,6 +13,7 @@ mod announce;
 mod backoff;
 mod call;
 mod calls;
+mod command;
 mod confinement;
 mod discover;
 pub(crate) mod handshake;
@@ -35,7 +36,9 @@ mod voice;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use protocol::link::Progress;
 use protocol::manifest::{ClassDeclaration, Kind, Method};
 use protocol::sandbox::Rights;
 use protocol::{Fault, FaultKind, Json, Request, Role};
@@ -45,11 +48,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
+pub use self::command::{CommandEnd, CommandRun};
 pub use self::confinement::Confinement;
 pub use self::discover::{Origin, PluginSpec, Refusal, discover};
 pub use self::status::{PluginStatus, State};
 pub use self::supervisor::Verb;
 
+pub(crate) use self::instance::is_interrupted;
 use self::keeper::{ERRANDS_MAX, Errand, Keeper};
 use self::status::Face;
 use self::supervisor::Command;
@@ -109,6 +114,25 @@ pub struct Caller {
     pub role: Role,
 }
 
+/// Hears what a plugin says of a call while it works on it. It must not wait.
+pub trait Follower: std::fmt::Debug + Send + Sync {
+    /// How far it is.
+    fn progress(&self, progress: &Progress);
+    /// A line for whoever follows the call.
+    fn note(&self, text: &str);
+}
+
+/// How a call is watched that outlives its reply.
+#[derive(Debug)]
+pub struct Watch {
+    /// Who hears of it.
+    pub follower: Arc<dyn Follower>,
+    /// Rung to have the plugin told that it should end the call; its answer is still waited for.
+    pub end: Option<oneshot::Receiver<()>>,
+    /// How long it may take, in the place of what its method says.
+    pub timeout: Duration,
+}
+
 /// What has to be known of a method before it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MethodInfo {
@@ -122,6 +146,10 @@ pub struct MethodInfo {
     pub resource: Option<Arc<str>>,
     /// Arguments that are secrets.
     pub secrets: Arc<[String]>,
+    /// Whether asking again goes on where a call was interrupted.
+    pub resumable: bool,
+    /// How many calls of the plugin may be jobs at once, so that others still find a place.
+    pub jobs: usize,
     /// Whether the plugin takes calls at this moment.
     pub ready: bool,
 }
@@ -181,6 +209,28 @@ impl Host {
     /// ends while it works; `too-many` when its places are taken; `too-large` for arguments beyond
     /// its line; `timeout`.
     pub async fn call(&self, caller: &Caller, request: &Request) -> Result<Json, Fault> {
+        self.ask(caller, request, None).await
+    }
+
+    /// The same for a call that somebody follows and may ask to end.
+    ///
+    /// # Errors
+    /// As [`Host::call`].
+    pub async fn call_watched(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        watch: Watch,
+    ) -> Result<Json, Fault> {
+        self.ask(caller, request, Some(watch)).await
+    }
+
+    async fn ask(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        watch: Option<Watch>,
+    ) -> Result<Json, Fault> {
         let table = self.current();
         let method = request.method();
         let Some((entry, route)) = table.route(&method, request.action()) else {
@@ -190,7 +240,7 @@ impl Host {
         let missing = missing(entry, &method, request.action());
         let outcome = match missing {
             Some(fault) => Err(fault),
-            None => call::ask(entry, route, caller, request).await,
+            None => call::ask(entry, route, caller, request, watch).await,
         };
         if outcome.is_err() {
             entry.counters.calls_failed.add_one();
@@ -208,8 +258,15 @@ impl Host {
             role: route.role,
             resource: route.resource.clone(),
             secrets: Arc::clone(&route.secrets),
+            resumable: route.resumable,
+            jobs: route.jobs,
             ready: is_ready(entry) && missing(entry, method, action).is_none(),
         })
+    }
+
+    /// Runs one command as the daemon's own user, without a shell, until it has ended.
+    pub async fn run_command(&self, run: CommandRun<'_>) -> CommandEnd {
+        command::run(self.context.settings.launcher.as_deref(), run).await
     }
 
     /// Every declared method, by plugin.

@@ -26,6 +26,18 @@ pub fn redact(args: &Value, secrets: &[String]) -> Value {
     if bytes > BYTES_MAX { json!({ "omitted_bytes": bytes }) } else { redacted }
 }
 
+/// Whether any of the arguments is a secret.
+pub(crate) fn holds_secrets(args: &Value, secrets: &[String]) -> bool {
+    match args {
+        Value::Object(members) => members.iter().any(|(name, value)| {
+            is_secret(name, secrets) && !value.is_null() || holds_secrets(value, secrets)
+        }),
+        Value::Array(parts) => parts.iter().any(|part| holds_secrets(part, secrets)),
+        Value::String(text) => text.contains(TOKEN_PREFIX),
+        _ => false,
+    }
+}
+
 fn keep(value: &Value, secrets: &[String], depth: usize) -> Value {
     match value {
         Value::Object(members) if depth < DEPTH_MAX => keep_members(members, secrets, depth),
@@ -84,6 +96,15 @@ mod tests {
         assert_eq!(kept["pin"], REDACTED);
         assert_eq!(kept["token"], Value::Null);
         assert!(!kept.to_string().contains("canary"), "{kept}");
+        assert!(holds_secrets(&args, &[]));
+        let declared = ["pin".to_owned()];
+        for (secret, plain) in [
+            (json!({"pin": 1}), json!({"pin": null})),
+            (json!([{"a": {"PASSWORD": "x"}}]), json!([{"a": {"pass": "x"}}])),
+            (json!({"a": ["sad_x"]}), json!({"a": ["sadx"]})),
+        ] {
+            assert!(holds_secrets(&secret, &declared) && !holds_secrets(&plain, &declared));
+        }
     }
 
     proptest! {

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 
 use super::greeting::{Greeting, Hello, Identified, Usable};
 use super::shape::{Anything, Nothing, Shape, answered, asked};
-use super::{Asked, Dispatch, consul, events, plugins, sessions, settings, talk, tokens, trail};
+use super::{
+    Asked, Dispatch, consul, dispatcher, events, jobs, plugins, sessions, settings, talk, tokens,
+    trail,
+};
 use crate::access::Principal;
 
 /// A method of the daemon itself. A method with actions has an entry for each.
@@ -91,7 +94,7 @@ const SUBJECT: &str = "{subject}";
 const CONSUL: &str = "/consul/{name}";
 
 /// What can be called on every connection.
-const TABLE: [Builtin; 27] = [
+const TABLE: [Builtin; 37] = [
     query::<Nothing, Identified>("rpc/identify", ANYBODY, "Says which machine this is")
         .like(&["{}"]),
     query::<Nothing, Usable>("rpc/query", LOGIN, "Lists the methods you may use").like(&["{}"]),
@@ -157,6 +160,56 @@ const TABLE: [Builtin; 27] = [
     )
     .on("reload")
     .about(PLUGIN),
+    mutate::<jobs::Run, jobs::Made>(
+        "rpc/jobs",
+        LOGIN,
+        "Has a call of a plugin, or commands, done as a job that outlives its reply",
+    )
+    .on("run"),
+    query::<jobs::List, jobs::Listed>(
+        "rpc/jobs",
+        LOGIN,
+        "Lists the jobs you may see, and from where to follow them",
+    )
+    .on("list")
+    .like(&["{}", r#"{"states":["queued","running"]}"#]),
+    query::<jobs::One, jobs::Whole>(
+        "rpc/jobs",
+        LOGIN,
+        "Says everything of one job, its result too",
+    )
+    .on("show"),
+    query::<jobs::AwaitEnd, jobs::Waited>("rpc/jobs", LOGIN, "Waits for the end of a job")
+        .on("wait"),
+    query::<jobs::ReadLog, jobs::Said>("rpc/jobs", LOGIN, "Reads on in what a job has said")
+        .on("log"),
+    mutate::<jobs::One, jobs::Aborted>(
+        "rpc/jobs",
+        LOGIN,
+        "Ends a job: at once when it waits, by asking it when it runs",
+    )
+    .on("abort"),
+    mutate::<jobs::Retry, jobs::Made>("rpc/jobs", LOGIN, "Has a job that has ended done again")
+        .on("retry"),
+    mutate::<dispatcher::Run, dispatcher::Started>(
+        "rpc/dispatcher",
+        ADMIN,
+        "Runs commands as the daemon's user, without a shell",
+    )
+    .on("run"),
+    query::<Nothing, dispatcher::Listed>(
+        "rpc/dispatcher",
+        OPERATOR,
+        "Lists the commands that wait or run",
+    )
+    .on("list")
+    .like(&["{}"]),
+    mutate::<dispatcher::Kill, dispatcher::Killed>(
+        "rpc/dispatcher",
+        ADMIN,
+        "Ends commands, each with its whole process group",
+    )
+    .on("kill"),
     query::<Nothing, tokens::Listed>("rpc/tokens", ADMIN, "Lists the tokens, not their secrets")
         .on("list")
         .like(&["{}"]),
@@ -296,7 +349,12 @@ pub(super) fn find(method: &str, request: &Request) -> Result<Option<&'static Bu
     }
     let wanted = request.action();
     let entries: Vec<&Builtin> = entries.collect();
-    let found = entries.iter().find(|entry| entry.action.is_none_or(|has| Some(has) == wanted));
+    // The original takes the actions of this one method in any case.
+    let is_wanted = |has: &str| match method {
+        "rpc/dispatcher" => wanted.is_some_and(|wanted| wanted.eq_ignore_ascii_case(has)),
+        _ => Some(has) == wanted,
+    };
+    let found = entries.iter().find(|entry| entry.action.is_none_or(is_wanted));
     found.map(|entry| Some(*entry)).ok_or_else(|| {
         let known: Vec<&str> = entries.iter().filter_map(|entry| entry.action).collect();
         let known = known.join(", ");
@@ -332,6 +390,10 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
         ("rpc/tokens", Some(action)) => tokens::answer(dispatch, principal, action, args).await,
         ("rpc/sessions", Some(action)) => sessions::answer(dispatch, action, args).await,
         ("rpc/settings", Some(action)) => settings::answer(dispatch, principal, action, args).await,
+        ("rpc/jobs", Some(action)) => jobs::answer(dispatch, asked, action).await,
+        ("rpc/dispatcher", Some(action)) => {
+            dispatcher::answer(dispatch, asked, &action.to_ascii_lowercase()).await
+        }
         ("rpc/audit", Some(action)) => trail::answer(dispatch, action, args).await,
         ("events/subscribe", _) => {
             Err(Fault::bad_request("events/subscribe needs a websocket connection"))

@@ -1,7 +1,5 @@
 //! `rpc/audit`: reading the audit trail.
 
-use std::fmt::Write as _;
-
 use protocol::{Fault, FaultKind, Json, Time};
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
@@ -10,6 +8,7 @@ use serde_json::Value;
 
 use super::Dispatch;
 use super::shape::{read, said};
+use crate::access::hex;
 use crate::store::{AuditQuery, AuditRecord, AuditVerdict, StoreError};
 
 /// The most records in one answer.
@@ -178,14 +177,6 @@ fn told(verdict: AuditVerdict) -> Verdict {
         }
         AuditVerdict::Broken { seq, what } => Verdict::Broken { intact: false, seq, what },
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing into a string cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
 }
 
 fn unreadable(error: &StoreError) -> Fault {

@@ -4,10 +4,14 @@
 //! closed connections and cancelled requests arrive here.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use protocol::link::Progress;
 use protocol::{Fault, Json};
 use tokio::sync::oneshot;
+
+use super::Watch;
 
 /// A call on its way to a plugin.
 #[derive(Debug)]
@@ -18,13 +22,20 @@ pub(crate) struct Ask {
     pub(crate) params: Json,
     /// Where the answer goes; closed when nobody waits for it any more.
     pub(crate) reply: oneshot::Sender<Result<Json, Fault>>,
+    /// Who follows it, if it is a job.
+    pub(crate) watch: Option<Watch>,
 }
 
 #[derive(Debug)]
 struct InFlight {
     request_id: String,
     reply: oneshot::Sender<Result<Json, Fault>>,
+    watch: Option<Watch>,
 }
+
+/// Calls that the plugin is to be told to end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended(pub(crate) Vec<String>);
 
 /// Calls in flight by the number of their request, and those that wait. The waiting ones are
 /// bounded by the places callers have to take before they may ask (see `instance::Link`).
@@ -61,8 +72,8 @@ impl Calls {
 
     /// The call has been sent to the plugin under this number.
     pub(crate) fn sent(&mut self, number: u64, ask: Ask) {
-        let Ask { request_id, reply, params: _ } = ask;
-        self.in_flight.insert(number, InFlight { request_id, reply });
+        let Ask { request_id, reply, watch, params: _ } = ask;
+        self.in_flight.insert(number, InFlight { request_id, reply, watch });
     }
 
     /// Hands the answer to whoever asked; false when the number is no call in flight.
@@ -76,6 +87,24 @@ impl Calls {
     /// Whether a call of this name is in flight.
     pub(crate) fn is_in_flight(&self, request_id: &str) -> bool {
         self.in_flight.values().any(|call| call.request_id == request_id)
+    }
+
+    /// Passes progress on to whoever follows the call; false when nobody does.
+    pub(crate) fn progress(&self, progress: &Progress) -> bool {
+        let follower = self.follower(&progress.request_id);
+        follower.inspect(|watch| watch.follower.progress(progress)).is_some()
+    }
+
+    /// Passes a line on to whoever follows the call.
+    pub(crate) fn note(&self, request_id: &str, text: &str) {
+        if let Some(watch) = self.follower(request_id) {
+            watch.follower.note(text);
+        }
+    }
+
+    fn follower(&self, request_id: &str) -> Option<&Watch> {
+        let call = self.in_flight.values().find(|call| call.request_id == request_id)?;
+        call.watch.as_ref()
     }
 
     /// Whether nothing is in flight or waiting.
@@ -98,28 +127,43 @@ impl Calls {
         }
     }
 
-    /// Waits until the callers of calls in flight have given up, forgets these calls and names
-    /// them. Waiting calls without a caller are forgotten on the way.
-    pub(crate) fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<Vec<String>> {
+    /// Waits until callers of calls in flight have given up, or ask for an end, and names these
+    /// calls. Given up are also forgotten, and so are waiting calls without a caller; who asks for an
+    /// end still waits for the answer.
+    pub(crate) fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         self.waiting.retain_mut(|ask| ask.reply.poll_closed(context).is_pending());
-        let abandoned: Vec<String> = self
+        let mut ended: Vec<String> = self
             .in_flight
             .extract_if(.., |_, call| call.reply.poll_closed(context).is_ready())
             .map(|(_, call)| call.request_id)
             .collect();
-        if abandoned.is_empty() { Poll::Pending } else { Poll::Ready(abandoned) }
+        let watched = self.in_flight.values_mut();
+        let asking = watched.filter_map(|call| {
+            let end = call.watch.as_mut()?.end.as_mut()?;
+            let asked = Pin::new(end).poll(context);
+            if asked.is_ready() {
+                call.watch.as_mut()?.end = None;
+            }
+            matches!(asked, Poll::Ready(Ok(()))).then(|| call.request_id.clone())
+        });
+        ended.extend(asking);
+        if ended.is_empty() { Poll::Pending } else { Poll::Ready(Ended(ended)) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use super::*;
+    use crate::host::Follower;
 
     fn ask(name: &str) -> (Ask, oneshot::Receiver<Result<Json, Fault>>) {
         let (reply, answer) = oneshot::channel();
-        (Ask { request_id: name.to_owned(), params: Json::default(), reply }, answer)
+        let (request_id, params) = (name.to_owned(), Json::default());
+        (Ask { request_id, params, reply, watch: None }, answer)
     }
 
     #[tokio::test]
@@ -146,7 +190,44 @@ mod tests {
         calls.sent(7, asked);
         assert!(calls.is_in_flight("a"));
         drop(answer);
-        assert_eq!(poll_fn(|context| calls.poll_abandoned(context)).await, ["a"]);
+        let ended = poll_fn(|context| calls.poll_ended(context)).await;
+        assert_eq!(ended, Ended(vec!["a".to_owned()]));
         assert!(!calls.answer(7, Ok(Json::default())));
+    }
+
+    #[derive(Debug, Default)]
+    struct Ear(Mutex<Vec<String>>);
+
+    impl Follower for Ear {
+        fn progress(&self, progress: &Progress) {
+            self.0.lock().unwrap().push(progress.done.to_string());
+        }
+
+        fn note(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_followed_call_is_asked_to_end_once_and_still_answered() {
+        let mut calls = Calls::new(4);
+        let (mut asked, answer) = ask("a");
+        let ear = Arc::new(Ear::default());
+        let (end, asks) = oneshot::channel();
+        let follower = Arc::clone(&ear) as Arc<dyn Follower>;
+        asked.watch = Some(Watch { follower, end: Some(asks), timeout: Duration::from_secs(1) });
+        calls.sent(7, asked);
+        let of_it = Progress { request_id: "a".to_owned(), done: 5, ..Progress::default() };
+        assert!(calls.progress(&of_it));
+        assert!(!calls.progress(&Progress { request_id: "b".to_owned(), ..of_it }));
+        calls.note("a", "said");
+        calls.note("b", "unheard");
+        assert_eq!(*ear.0.lock().unwrap(), ["5", "said"]);
+        end.send(()).unwrap();
+        let ended = poll_fn(|context| calls.poll_ended(context)).await;
+        assert_eq!(ended, Ended(vec!["a".to_owned()]));
+        assert!(poll_fn(|context| Poll::Ready(calls.poll_ended(context))).await.is_pending());
+        assert!(calls.answer(7, Ok(Json::default())));
+        assert_eq!(answer.await.unwrap(), Ok(Json::default()));
     }
 }

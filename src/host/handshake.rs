@@ -29,7 +29,7 @@ pub(super) fn question(spec: &PluginSpec, context: &Context) -> Option<Frame> {
             instance: context.settings.instance,
         },
         plugin: PluginInfo { id: manifest.id.clone(), version: None },
-        features: vec!["progress".to_owned()],
+        features: ["progress", "note"].map(str::to_owned).to_vec(),
         credit: manifest.limits.events_burst,
         line_bytes: manifest.limits.line_bytes,
         state_dir: context.plugin_state_dir(&manifest.id).to_string_lossy().into_owned(),

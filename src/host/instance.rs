@@ -25,9 +25,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use self::ending::Phase;
-pub(crate) use self::ending::{gone, not_begun};
+pub(crate) use self::ending::{gone, is_interrupted, not_begun};
 use super::Context;
-use super::calls::{Ask, Calls};
+use super::calls::{Ask, Calls, Ended};
 use super::confinement::Confinement;
 use super::discover::{Origin, PluginSpec, distrust};
 use super::handshake;
@@ -244,8 +244,8 @@ enum Wake {
     Wrote(io::Result<usize>),
     /// A call; none when no more will come.
     Asked(Option<Ask>),
-    /// Nobody waits for these calls any more.
-    Abandoned(Vec<String>),
+    /// Nobody waits for these calls any more, or somebody asks for their end.
+    Ended(Ended),
     /// An event is on record, or (none) there is room for the next one.
     Published(Option<Recorded>),
     /// The process has ended.
@@ -324,9 +324,7 @@ impl Instance {
             }
             wrote = write_some(&mut self.stdin, &self.outbox), if is_writing => Wake::Wrote(wrote),
             ask = self.asks.recv(), if !self.asks_over => Wake::Asked(ask),
-            given_up = poll_fn(|context| self.calls.poll_abandoned(context)) => {
-                Wake::Abandoned(given_up)
-            }
+            ended = poll_fn(|context| self.calls.poll_ended(context)) => Wake::Ended(ended),
             recorded = self.publisher.next() => Wake::Published(recorded),
             status = self.process.exited(), if is_alive => Wake::Exited(status),
             Ok(()) = self.orders.changed() => Wake::Ordered,
@@ -345,7 +343,7 @@ impl Instance {
             Wake::Wrote(Err(_)) => self.close_stdin(),
             Wake::Asked(Some(ask)) => self.take_in(ask),
             Wake::Asked(None) => self.asks_over = true,
-            Wake::Abandoned(calls) => self.cancel(calls),
+            Wake::Ended(Ended(calls)) => self.cancel(calls),
             Wake::Published(recorded) => self.settle(recorded),
             Wake::Exited(status) => self.exited(status),
             Wake::Ordered => self.obey(),

@@ -1,4 +1,5 @@
-//! `sysadmd launch`: confines this process to what its policy says and becomes the plugin.
+//! `sysadmd launch`: confines this process to what its policy says and becomes the plugin; or watches
+//! over a command for a daemon that may die.
 //!
 //! The daemon starts plugins through this role of its own binary, because bounds that a process
 //! puts on itself need no `unsafe` between fork and exec. It knows nothing but its arguments. Its
@@ -9,6 +10,7 @@ mod calls;
 mod files;
 mod policy;
 mod user;
+mod watch;
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
@@ -26,6 +28,7 @@ use nix::unistd::execve;
 
 pub(crate) use self::files::{landlock_version, opened};
 pub(crate) use self::policy::{BASE, Policy};
+pub(crate) use self::watch::{Report, arguments as watch_arguments};
 
 /// `EX_USAGE` and `EX_OSERR` of sysexits.h.
 const EXIT_USAGE: u8 = 64;
@@ -39,13 +42,17 @@ const END: &str = "--end";
 
 /// Runs `POLICY -- PROGRAM ARG…` (without the word `launch` itself) and returns only when the
 /// program could not be started; what is wrong stands on standard error. `--end UID` ends every
-/// process of that user.
+/// process of that user; `--watch -- PROGRAM ARG…` runs a command for as long as the daemon lives.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (code, sentence) = match Order::parse(args) {
         Err(sentence) => (EXIT_USAGE, sentence),
         Ok(Order::End(uid)) => match user::end_all(uid) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(sentence) => (EXIT_OS, sentence),
+        },
+        Ok(Order::Watch(command)) => match watch::over(&command) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => (EXIT_OS, format!("cannot watch over a command: {error}")),
         },
         Ok(Order::Start(policy, command)) => match start(&policy, &command) {
             Err(sentence) => (EXIT_OS, sentence),
@@ -74,6 +81,7 @@ pub(crate) fn has_failed(status: ExitStatus) -> bool {
 enum Order {
     Start(Box<Policy>, Vec<CString>),
     End(u32),
+    Watch(Vec<OsString>),
 }
 
 impl Order {
@@ -83,6 +91,9 @@ impl Order {
         if first == END {
             let uid = second.to_str().and_then(|uid| uid.parse().ok());
             return uid.map(Self::End).ok_or_else(|| format!("{END} needs the number of a user"));
+        }
+        if first == watch::WATCH && second == "--" {
+            return Ok(Self::Watch(args.collect()));
         }
         let policy = serde_json::from_slice(first.as_encoded_bytes())
             .map_err(|error| format!("the policy is not understood: {error}"))?;

@@ -45,7 +45,6 @@ impl Process {
         launcher: Option<&Path>,
         policy: &Policy,
     ) -> io::Result<(Self, Pipes)> {
-        let changed = signal(SignalKind::child())?;
         let mut command = match launcher {
             None => {
                 let mut command = Command::new(&spec.program);
@@ -64,15 +63,21 @@ impl Process {
             .current_dir(&spec.dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        let mut child = command.spawn()?;
+            .stderr(Stdio::piped());
+        let mut process = Self::own(command)?;
+        let child = &mut process.child;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::Error::other("a standard stream of the child is missing"));
         };
-        Ok((Self { child, changed }, Pipes { stdin, stdout, stderr }))
+        Ok((process, Pipes { stdin, stdout, stderr }))
+    }
+
+    /// Starts a command as the leader of a group of its own.
+    pub(crate) fn own(mut command: Command) -> io::Result<Self> {
+        let changed = signal(SignalKind::child())?;
+        let child = command.process_group(0).kill_on_drop(true).spawn()?;
+        Ok(Self { child, changed })
     }
 
     /// Its process id while it has not been reaped.

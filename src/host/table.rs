@@ -46,6 +46,8 @@ pub(crate) struct Route {
     pub(crate) resource: Option<Arc<str>>,
     pub(crate) secrets: Arc<[String]>,
     pub(crate) timeout: Duration,
+    pub(crate) resumable: bool,
+    pub(crate) jobs: usize,
 }
 
 impl Table {
@@ -114,6 +116,8 @@ fn routes_of(spec: &PluginSpec) -> impl Iterator<Item = (String, Route)> {
             resource: method.resource.as_deref().map(Arc::from),
             secrets: method.secrets.iter().cloned().collect(),
             timeout: Duration::from_millis(method.timeout_ms.unwrap_or(manifest.limits.call_ms)),
+            resumable: method.resumable,
+            jobs: manifest.limits.calls.div_ceil(2),
         };
         (method.method.clone(), route)
     })

@@ -70,7 +70,7 @@ struct Lot {
     head: Link,
     audit: Vec<AuditRecord>,
     /// In the order in which they were asked for.
-    jobs: Vec<Box<JobChange>>,
+    jobs: Vec<JobChange>,
 }
 
 /// Who is answered when it is durable.
@@ -229,7 +229,7 @@ impl Writer {
                 if let Some(entry) = record.audit.take() {
                     lot.audit(stamp.time, entry);
                 }
-                lot.jobs.extend(record.job.take());
+                lot.jobs.extend(record.job.take().map(|change| *change));
                 let seq = lot.before + lot.events.len() as u64 + 1;
                 let event = Arc::new(event(seq, stamp, record));
                 lot.events.push(Arc::clone(&event));

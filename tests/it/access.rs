@@ -16,7 +16,7 @@ use crate::harness::{Door, PATIENCE, Running, Site, binary, until};
 use crate::http::{self, Reply};
 
 /// The daemon's own methods, as `docs/protocols/sysadm.md` says: action, writes, least role.
-const OWN: [(&str, &str, bool, Role); 26] = [
+const OWN: [(&str, &str, bool, Role); 36] = [
     ("rpc/query", "", false, Role::Viewer),
     ("events/subscribe", "", false, Role::Viewer),
     ("events/list", "", false, Role::Viewer),
@@ -27,6 +27,16 @@ const OWN: [(&str, &str, bool, Role); 26] = [
     ("rpc/plugins", "stop", true, Role::Operator),
     ("rpc/plugins", "restart", true, Role::Operator),
     ("rpc/plugins", "reload", true, Role::Operator),
+    ("rpc/jobs", "run", true, Role::Viewer),
+    ("rpc/jobs", "list", false, Role::Viewer),
+    ("rpc/jobs", "show", false, Role::Viewer),
+    ("rpc/jobs", "wait", false, Role::Viewer),
+    ("rpc/jobs", "log", false, Role::Viewer),
+    ("rpc/jobs", "abort", true, Role::Viewer),
+    ("rpc/jobs", "retry", true, Role::Viewer),
+    ("rpc/dispatcher", "run", true, Role::Admin),
+    ("rpc/dispatcher", "list", false, Role::Operator),
+    ("rpc/dispatcher", "kill", true, Role::Admin),
     ("rpc/tokens", "list", false, Role::Admin),
     ("rpc/tokens", "create", true, Role::Admin),
     ("rpc/tokens", "revoke", true, Role::Admin),

@@ -30,6 +30,7 @@ mod front;
 mod harness;
 mod hostile;
 mod http;
+mod jobs;
 mod jsonrpc;
 mod keys;
 mod leaks;

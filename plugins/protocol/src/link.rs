@@ -42,6 +42,8 @@ pub mod method {
     pub const PUBLISH: &str = "event/publish";
     /// plugin → daemon, notification: how far a call is.
     pub const PROGRESS: &str = "progress";
+    /// plugin → daemon, notification: a line for whoever follows a call that is a job.
+    pub const NOTE: &str = "note";
     /// plugin → daemon, notification: a line for the daemon's log.
     pub const LOG: &str = "log";
 }
@@ -308,6 +310,18 @@ pub struct Progress {
     /// What is going on, for a person.
     #[serde(default)]
     pub message: String,
+    /// Which part of the work it is, in a word or two; empty: there is only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+}
+
+/// Parameters of `note`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Note {
+    /// The call it is about.
+    pub request_id: String,
+    /// One line.
+    pub text: String,
 }
 
 /// Parameters of `log`.

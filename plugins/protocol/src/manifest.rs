@@ -173,6 +173,10 @@ pub struct Method {
     /// Milliseconds it may take; absent: `limits.call_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Whether a call that was interrupted goes on, or does no harm, when it is made again with the
+    /// same arguments: whoever sees an interrupted job is told so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumable: bool,
     /// JSON Schema of the arguments.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,

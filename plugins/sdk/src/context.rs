@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::link::{Log, Progress, Published, method};
+use protocol::link::{Log, Note, Progress, Published, method};
 use protocol::{Draft, Fault, Role};
 use serde_json::Value;
 
@@ -49,6 +49,18 @@ impl Context {
     /// one sentence for a person. Call it as often as you like: at most twenty a second are sent,
     /// and the last one always. Outside a call it does nothing.
     pub fn progress(&self, done: u64, total: Option<u64>, unit: &str, message: &str) {
+        self.progress_in("", (done, total), unit, message);
+    }
+
+    /// The same for work that has several parts, each of which counts from the beginning: `phase`
+    /// names the part in a word or two, such as `copying`.
+    pub fn progress_in(
+        &self,
+        phase: &str,
+        (done, total): (u64, Option<u64>),
+        unit: &str,
+        message: &str,
+    ) {
         let Some(call) = &self.call else { return };
         if call.may_tell(Instant::now(), total == Some(done)) {
             let progress = Progress {
@@ -57,9 +69,19 @@ impl Context {
                 total,
                 unit: unit.to_owned(),
                 message: message.to_owned(),
+                phase: phase.to_owned(),
             };
             self.link.tell(method::PROGRESS, &progress);
         }
+    }
+
+    /// Writes one line into the log of the job that this call is, for those who follow it: what is
+    /// being done, not why it went wrong inside. Of a call that is no job, and outside of calls,
+    /// nobody reads it.
+    pub fn note(&self, text: &str) {
+        let Some(call) = &self.call else { return };
+        let note = Note { request_id: call.who.request_id.clone(), text: text.to_owned() };
+        self.link.tell(method::NOTE, &note);
     }
 
     /// Whether to stop: nobody waits for this call any more, or the plugin is to end.

@@ -98,7 +98,7 @@ impl Desk<'_> {
                 "instance": "00000000-0000-8000-8000-000000000000",
             },
             "plugin": { "id": self.target.manifest.id },
-            "features": ["progress"],
+            "features": ["progress", "note"],
             "credit": limits.events_burst,
             "line_bytes": limits.line_bytes,
             "state_dir": state.path(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use protocol::link::{Shutdown, method};
 use protocol::{Fault, FaultKind, Json};
+use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::{End, Instance, News, Order};
@@ -200,4 +201,13 @@ pub(crate) fn gone(plugin: &str) -> Fault {
     Fault::new(FaultKind::Unavailable, sentence)
         .with_hint("whether the work was done is not known; look before you ask again")
         .with_retry_after_ms(RETRY_MS)
+        .with_details(json!({ INTERRUPTED: true }))
+}
+
+/// Marks, among a fault's details, that nobody knows what was done.
+const INTERRUPTED: &str = "interrupted";
+
+/// Whether a call was cut off by the end of its plugin.
+pub(crate) fn is_interrupted(fault: &Fault) -> bool {
+    fault.details[INTERRUPTED] == true
 }

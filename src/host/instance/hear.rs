@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jsonrpsee_types::Id;
 use protocol::Json;
-use protocol::link::{Frame, Log, Progress, fault_of, method};
+use protocol::link::{Frame, Log, Note, Progress, fault_of, method};
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -112,10 +112,17 @@ impl Instance {
             }
             method::PROGRESS => match frame.read_params::<Progress>() {
                 Ok(progress) if self.calls.is_in_flight(&progress.request_id) => {
-                    self.publisher.progress(&progress, now);
+                    // A job says itself how far it is.
+                    if !self.calls.progress(&progress) {
+                        self.publisher.progress(&progress, now);
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => self.voice.say(Level::WARN, "progress", &error.to_string()),
+            },
+            method::NOTE => match frame.read_params::<Note>() {
+                Ok(note) => self.calls.note(&note.request_id, &note.text),
+                Err(error) => self.voice.say(Level::WARN, "note", &error.to_string()),
             },
             method::LOG => match frame.read_params::<Log>() {
                 Ok(log) => self.voice.say(voice::level_of(&log.level), "log", &log.message),

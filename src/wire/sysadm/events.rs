@@ -27,7 +27,8 @@ pub static CLASSIC: [Classic; 3] = [
         patterns: &["snapshot.*", "replication.*"],
         wording: &LIFE_PRESERVER,
     },
-    Classic { name: "dispatcher", patterns: &["job.*"], wording: &DISPATCHER },
+    // `job.state` is for plugins whose work the original has in its dispatcher: updates, packages.
+    Classic { name: "dispatcher", patterns: &["job.process", "job.state"], wording: &DISPATCHER },
     Classic { name: "system-state", patterns: &["system.state"], wording: &SYSTEM_STATE },
 ];
 
@@ -52,7 +53,10 @@ static DISPATCHER: Wording = Wording {
     name: "sysadm/dispatcher",
     event: |event, _, _, frames| {
         let mut args = additions(event);
-        args.extend(members(event));
+        args.extend(match event.class.as_str() {
+            "job.process" => process(members(event)),
+            _ => members(event),
+        });
         notice("dispatcher", "", &args.into(), frames);
     },
     gap: no_gap,
@@ -82,6 +86,24 @@ fn additions(event: &Event) -> Map<String, Value> {
 
 fn members(event: &Event) -> Map<String, Value> {
     event.data.read().unwrap_or_default()
+}
+
+/// Commands as the original tells of them: each text is the name of a member with its output, and
+/// those of equal commands are one.
+fn process(mut data: Map<String, Value>) -> Map<String, Value> {
+    let Some(Value::Array(commands)) = data.remove("commands") else { return data };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut args = Map::new();
+    args.insert("cmd_list".to_owned(), commands.iter().map(|it| it["text"].clone()).collect());
+    for command in commands.iter().filter(|command| command["code"].is_string()) {
+        let (name, output) = (text(&command["text"]), text(&command["output"]));
+        let before = args.get(&name).map(text).unwrap_or_default();
+        args.insert(format!("return_codes/{name}"), command["code"].clone());
+        args.insert(name, (before + &output).into());
+    }
+    // What says which process it is comes last, so that no command can pose as it.
+    args.extend(data);
+    args
 }
 
 /// Classic clients know no gaps. They have none either: their subscriptions are lossless.
@@ -230,6 +252,33 @@ mod tests {
         let message = worded("system-state", &event("system.state", 9, &data));
         assert_eq!(message["args"]["hostname"], "h");
         assert_eq!(message["args"]["priority"], "9 - Urgent");
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_told_as_the_original_tells_it() {
+        let command = |text, output, code| json!({"text": text, "output": output, "code": code});
+        let data = json!({
+            "process_id": "p", "job_id": "j", "state": "finished",
+            "time_started": "s", "time_finished": "f",
+            "commands": [
+                command("/bin/echo a", "a\n", "0"), command("/bin/echo a", "a\n", "0"),
+                command("state", "!", "3"), json!({"text": "/bin/never"}),
+            ],
+        });
+        let args = worded("dispatcher", &event("job.process", 0, &data))["args"].clone();
+        for (member, value) in [
+            ("cmd_list", json!(["/bin/echo a", "/bin/echo a", "state", "/bin/never"])),
+            ("process_id", json!("p")),
+            ("state", json!("finished")),
+            ("time_started", json!("s")),
+            ("time_finished", json!("f")),
+            ("/bin/echo a", json!("a\na\n")),
+            ("return_codes//bin/echo a", json!("0")),
+            ("return_codes/state", json!("3")),
+        ] {
+            assert_eq!(args[member], value, "{member}");
+        }
+        assert_eq!(args["/bin/never"], Value::Null);
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Plugin {
     pub(crate) fn next_answer(&mut self) -> Value {
         loop {
             let message = self.next();
-            if message["method"] != "progress" && message["method"] != "log" {
+            if !["progress", "note", "log"].iter().any(|told| message["method"] == *told) {
                 return message;
             }
         }

@@ -109,7 +109,7 @@ impl<'a> Session<'a> {
                 "instance": "00000000-0000-8000-8000-000000000000",
             },
             "plugin": { "id": manifest.id },
-            "features": ["progress"],
+            "features": ["progress", "note"],
             "credit": self.credit,
             "line_bytes": manifest.limits.line_bytes,
             "state_dir": self.state.path(),
