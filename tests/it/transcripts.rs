@@ -13,10 +13,13 @@ mod talk;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use kit::transcript::{Conversation, Needs};
+use kit::transcript::{Conversation, Names, Needs};
 
 use play::Play;
 use stage::Stage;
+
+/// Conversations that each face has at least.
+const LEAST: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sysadm_conversation_can_still_be_had() {
@@ -37,7 +40,7 @@ async fn every_conversation_of_the_other_faces_can_still_be_had() {
 
 /// Has every conversation of every version of a face: most on one daemon, one after another.
 async fn had(face: &str) {
-    let shared = stage::start(&Needs::default()).await;
+    let shared = stage::start(&Needs::default(), &Names::default()).await;
     let recorded = recorder::record_halves(&shared, &paths(face, "half")).await;
     recorded.unwrap_or_else(|wrong| panic!("{wrong}"));
     let mut differences = Vec::new();
@@ -54,6 +57,7 @@ async fn had(face: &str) {
     shared.stop().await;
     let (had, of) = (conversations.len() - differences.len(), conversations.len());
     assert!(differences.is_empty(), "{had} of {of} were had:\n{}", differences.join("\n"));
+    assert!(of >= LEAST, "{face} has {of} conversations, {LEAST} are the least");
     println!("{of} conversations of {face}");
 }
 

@@ -18,10 +18,10 @@ use super::talk::Came;
 use crate::harness::Running;
 
 /// How long nothing comes when everything has come.
-const QUIET: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_millis(120);
 
 /// Headers of a response that a client may rely on.
-const HEADERS: [&str; 10] = [
+const HEADERS: [&str; 13] = [
     "content-type",
     "allow",
     "www-authenticate",
@@ -29,6 +29,9 @@ const HEADERS: [&str; 10] = [
     "retry-after",
     "deprecation",
     "sunset",
+    "link",
+    "sysadmd-cursor",
+    "webhook-allowed-origin",
     "x-consul-index",
     "x-consul-default-acl-policy",
     "x-consul-results-filtered-by-acls",
@@ -43,13 +46,18 @@ pub(super) async fn record_halves(shared: &Running, halves: &[PathBuf]) -> Resul
         let names: Vec<_> = halves.iter().map(|half| half.display().to_string()).collect();
         return Err(format!("half a conversation; record it with UPDATE=1: {}", names.join(", ")));
     }
+    let mut wrong = Vec::new();
     for half in halves {
-        let recorded = record(shared, half).await;
-        let text = recorded.map_err(|wrong| format!("{}: {wrong}", half.display()))?;
-        std::fs::write(half.with_extension("jsonl"), text).map_err(|error| error.to_string())?;
-        std::fs::remove_file(half).map_err(|error| error.to_string())?;
+        println!("{}", half.display());
+        match record(shared, half).await {
+            Err(error) => wrong.push(format!("{}: {error}", half.display())),
+            Ok(text) => {
+                std::fs::write(half.with_extension("jsonl"), text).expect("it is written");
+                std::fs::remove_file(half).expect("its half is removed");
+            }
+        }
     }
-    Ok(())
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
 /// One line of what is written.
@@ -165,7 +173,9 @@ impl Recording {
             Step::Client(_) | Step::ClientBinary(_) | Step::ClientInAnyOrder(_) => {
                 self.listen(&on, &step).await
             }
-            Step::Connect(connect) if connect.subprotocol.is_some() => {
+            Step::Connect(connect)
+                if connect.subprotocol.is_some() && connect.refused.is_none() =>
+            {
                 self.listen(&on, &step).await
             }
             Step::Request(_) if on.is_empty() => self.answered(&on).await,
@@ -259,15 +269,15 @@ impl Recording {
         self.entries.push(Entry::Heard(step));
     }
 
+    /// Names parts of what came last that has such a part.
     fn keep(&mut self, kept: &Map<String, Value>) -> Result<(), String> {
-        let Some(Entry::Heard(step)) = self.entries.last_mut() else {
-            return Err("nothing has come that could be kept".to_owned());
-        };
         for (name, pointer) in kept {
             let pointer = pointer.as_str().unwrap_or_default();
-            let verb = step.keys().find(|verb| *verb != "on").cloned().unwrap_or_default();
-            let place = step.get_mut(&verb).and_then(|what| what.pointer_mut(pointer));
-            let place = place.ok_or(format!("nothing is at {pointer} of what came"))?;
+            let heard = self.entries.iter_mut().rev().filter_map(|entry| match entry {
+                Entry::Heard(step) => step.values_mut().find_map(|what| what.pointer_mut(pointer)),
+                Entry::Said(_) => None,
+            });
+            let place = { heard }.next().ok_or(format!("nothing came that has a {pointer}"))?;
             let text = place.as_str().map_or_else(|| place.to_string(), str::to_owned);
             self.play.stage.names.set(name, &text);
             *place = json!({format!("={name}"): place.take()});
@@ -276,17 +286,20 @@ impl Recording {
     }
 }
 
-/// The id whose answer is awaited.
+/// The id whose answer is awaited. A classic request is answered by its id only if that is a text.
 fn awaited(said: &Value) -> Option<Value> {
     let said = match said {
         Value::String(text) => &serde_json::from_str(text).ok()?,
         other => other,
     };
-    let is_logout = said["name"] == "auth_clear";
     match said {
         Value::Array(batch) => batch.iter().find_map(awaited),
-        Value::Object(members) if !is_logout => {
-            members.get("id").filter(|id| **id != Value::Null && **id != "").cloned()
+        // A CloudEvent's id is its own.
+        Value::Object(members) if !members.contains_key("specversion") => {
+            let id = members.get("id").filter(|id| **id != Value::Null && **id != "");
+            let is_classic = members.contains_key("namespace");
+            let is_logout = members.get("name").is_some_and(|name| name == "auth_clear");
+            id.filter(|id| !is_logout && (id.is_string() || !is_classic)).cloned()
         }
         _ => None,
     }

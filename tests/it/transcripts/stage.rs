@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use kit::transcript::{Names, Needs, Prove};
+use nix::unistd::{Group, User, getegid, geteuid};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -35,9 +36,11 @@ pub(super) struct Stage {
 impl Stage {
     /// On a daemon that others use too, or on one of its own.
     pub(super) async fn set(shared: &Door, needs: &Needs) -> Self {
-        let own = if needs.own_daemon { Some(start(needs).await) } else { None };
-        let door = own.as_ref().map_or(shared, |own| own).clone();
         let mut names = Names::default();
+        names.set("ME", &whoever_runs_this());
+        names.set("GROUP", &their_group());
+        let own = if needs.own_daemon { Some(start(needs, &names).await) } else { None };
+        let door = own.as_ref().map_or(shared, |own| own).clone();
         names.set("TOKEN", &door.token("admin").await);
         for (name, args) in &needs.tokens {
             let mut args = args.clone();
@@ -115,9 +118,9 @@ impl Stage {
 }
 
 /// A daemon with the kit's plugin and with what is needed.
-pub(super) async fn start(needs: &Needs) -> Running {
+pub(super) async fn start(needs: &Needs, names: &Names) -> Running {
     let mut site = Site::new().with_kit();
-    site.settings = needs.settings.clone();
+    site.settings = names.fill(&needs.settings);
     site.built_in = needs.built_in;
     let running = site.start().await;
     running.ready("kit").await;
@@ -125,6 +128,14 @@ pub(super) async fn start(needs: &Needs) -> Running {
         running.ready("snapshot").await;
     }
     running
+}
+
+fn whoever_runs_this() -> String {
+    User::from_uid(geteuid()).unwrap().expect("an account").name
+}
+
+fn their_group() -> String {
+    Group::from_gid(getegid()).unwrap().expect("a group").name
 }
 
 /// The ways into a daemon, from an address that no other conversation has.

@@ -363,6 +363,8 @@ fn given(needs: &Needs) -> Names {
             names.set(&format!("{name}_ID"), &format!("00000000-0000-8000-8000-{number:012}"));
         }
     }
+    names.set("ME", "somebody");
+    names.set("GROUP", "some-group");
     for name in needs.dirs.keys() {
         names.set(name, &format!("/srv/{}", name.to_lowercase()));
     }

@@ -59,6 +59,11 @@ impl Asked {
         let differs = match &expected.body {
             Body::Nothing if self.body.is_empty() => None,
             Body::Nothing => Some(format!("/body: expected nothing, got {text:?}")),
+            // Here a text is JSON too, and not what is written byte for byte.
+            Body::Json(json @ Value::String(_)) => match serde_json::from_str(&text) {
+                Ok(came) => names.compare_exactly(json, &came).map(|it| format!("/json{it}")),
+                Err(error) => Some(format!("/json: {error} in {text:?}")),
+            },
             Body::Json(json) => {
                 compare_message(json, &text, names, ids).map(|it| format!("/json{it}"))
             }

@@ -132,3 +132,16 @@ fn a_request_waits_for_its_answer() {
     assert_eq!(answer.headers, BTreeMap::from([("x-consul-index".into(), "9".into())]));
     assert_eq!(script.had(), 1);
 }
+
+#[test]
+fn a_body_that_is_a_text_in_json_is_no_text() {
+    let lines = r#"{"request": {"method": "POST", "path": "/kit/echo", "json": "text"}}
+        {"response": {"status": 200}}"#;
+    let asked = |body: &[u8]| {
+        let (method, path) = ("POST".to_owned(), "/kit/echo".to_owned());
+        Asked { method, path, body: body.to_vec(), ..Asked::default() }
+    };
+    script(lines).asked(&asked(br#""text""#)).unwrap();
+    let Departure(departure) = script(lines).asked(&asked(b"text")).unwrap_err();
+    assert!(departure.starts_with("t/x-v1/a.jsonl:1: /json: expected"), "{departure}");
+}
