@@ -98,7 +98,8 @@ fn value(name: &str, (first, second): (&Value, &Value), names: Both<'_>) -> Valu
             // What the daemon and its plugins say, but not what a client or the tests' plugin said.
             let said_by = a.get("source").and_then(Value::as_str);
             let is_ours = said_by.is_some_and(|source| source != "client" && source != "kit");
-            let in_fault = |inner: &str| (name == "fault" || is_ours) && inner == "message";
+            let is_error = name == "fault" || a.get("code").is_some_and(Value::is_number);
+            let in_fault = |inner: &str| (is_error || is_ours) && inner == "message";
             let members = both.map(|(inner, a, b)| {
                 let key = if in_fault(inner) { "error" } else { inner };
                 (member(inner, names.0), value(key, (a, b), names))
