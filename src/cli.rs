@@ -18,6 +18,7 @@ pub(crate) mod output;
 pub(crate) mod plugin;
 mod plugins;
 mod sessions;
+mod sinks;
 mod snapshots;
 mod status;
 mod system;
@@ -121,6 +122,9 @@ enum DaemonCommand {
     Tokens(tokens::TokensCommand),
     /// Show the roles and what each may do
     Roles,
+    /// Show, pause, resume and try where events are delivered to
+    #[command(subcommand)]
+    Sinks(sinks::SinksCommand),
     /// Show and end the sessions of web logins
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
@@ -204,6 +208,7 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::System(command) => system::run(command, target, style).await,
         DaemonCommand::Tokens(command) => tokens::run(command, target, style).await,
         DaemonCommand::Roles => tokens::roles(target, style).await,
+        DaemonCommand::Sinks(command) => sinks::run(command, target, style).await,
         DaemonCommand::Sessions(command) => sessions::run(command, target, style).await,
         DaemonCommand::Keys(command) => keys::run(command, target, style).await,
         DaemonCommand::Audit(command) => audit::run(command, target, style).await,

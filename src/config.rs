@@ -9,6 +9,7 @@ mod consul;
 mod grants;
 mod limits;
 mod roles;
+mod sinks;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use self::audit::Audit;
 pub use self::consul::{Consul, Service};
 pub use self::limits::Limits;
 pub use self::roles::{Grant, RoleRules, objection};
+pub use self::sinks::{Sink, SinkMode, SinkStart};
 pub use self::tls::{Tls, TlsFiles};
 
 /// The port of the `SysAdm` websocket.
@@ -53,6 +55,8 @@ pub struct File {
     pub access: Access,
     /// Roles besides the built-in ones.
     pub roles: BTreeMap<String, RoleRules>,
+    /// Where events are delivered to.
+    pub sinks: BTreeMap<String, Sink>,
     /// What clients may take up.
     pub limits: Limits,
     /// The Consul face.
@@ -134,6 +138,8 @@ pub struct Config {
     pub access: Access,
     /// Roles besides the built-in ones.
     pub roles: BTreeMap<String, RoleRules>,
+    /// Where events are delivered to.
+    pub sinks: BTreeMap<String, Sink>,
     /// What clients may take up.
     pub limits: Limits,
     /// The Consul face.
@@ -205,6 +211,7 @@ impl File {
             state_dir,
             access: self.access,
             roles: self.roles,
+            sinks: sinks::checked(self.sinks)?,
             limits: self.limits,
             consul: self.consul,
             listen,

@@ -10,6 +10,7 @@ mod options;
 mod overload;
 mod ready;
 mod rescan;
+mod sinks;
 mod watch;
 
 use std::io::IsTerminal as _;
@@ -170,6 +171,7 @@ impl Daemon {
         };
         keeper.begin(certificate::watch(&config.tls), &tasks);
         let (certificate, limits) = (tls.facts(), files::fit(config.limits));
+        let sinks = sinks::begin(config, (&store, &bus), (&clock, &hostname), &tasks).await;
         let consul = config.consul.clone();
         let identity = Identity { hostname, certificate, instance, limits, consul };
         let access =
@@ -179,6 +181,7 @@ impl Daemon {
             store: Arc::clone(&store),
             bus: bus.clone(),
             host: host.clone(),
+            sinks,
             access,
             clock,
             tasks: tasks.clone(),

@@ -16,6 +16,7 @@ mod session;
 mod sessions;
 mod settings;
 mod shape;
+mod sinks;
 mod stretch;
 pub mod talk;
 mod tokens;
@@ -37,6 +38,7 @@ use crate::config::{self, Limits};
 use crate::host::{Caller, Host, MethodInfo};
 use crate::lifecycle::Tasks;
 use crate::sight::Sight;
+use crate::sinks::Sinks;
 use crate::store::Store;
 
 pub use builtin::{Builtin, Needs, own_methods};
@@ -109,6 +111,7 @@ struct Shared {
     identify: Json,
     bus: Bus,
     host: Host,
+    sinks: Sinks,
     access: Access,
     clock: Clock,
     jobs: Jobs,
@@ -123,6 +126,8 @@ pub struct Floors {
     pub bus: Bus,
     /// The plugins.
     pub host: Host,
+    /// Receivers elsewhere.
+    pub sinks: Sinks,
     /// Who may what.
     pub access: Access,
     /// The time.
@@ -134,10 +139,19 @@ pub struct Floors {
 impl Dispatch {
     /// Over these floors.
     pub fn new(identity: Identity, floors: Floors) -> Self {
-        let Floors { store, bus, host, access, clock, tasks } = floors;
+        let Floors { store, bus, host, sinks, access, clock, tasks } = floors;
         let greeting = Json::from(json!({"hostname": identity.hostname, "type": "server"}));
         let jobs = Jobs::new(store, bus.clone(), clock.clone(), tasks);
-        Self(Arc::new(Shared { identity, identify: greeting, bus, host, access, clock, jobs }))
+        Self(Arc::new(Shared {
+            identity,
+            identify: greeting,
+            bus,
+            host,
+            sinks,
+            access,
+            clock,
+            jobs,
+        }))
     }
 
     /// Takes up the jobs that an earlier life of the daemon has left.

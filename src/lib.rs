@@ -10,9 +10,9 @@
 //! | 7 | [`listen`] | sockets, TLS, HTTP upgrade, routes |
 //! | 6 | [`wire`] | protocols: translate, nothing else |
 //! | 5 | [`dispatch`] | the one way in for every face |
-//! | 4 | [`host`], [`access`] | plugin processes; who may what |
+//! | 4 | [`host`], [`access`], [`sinks`] | plugin processes; who may what; deliveries to others |
 //! | 3 | [`bus`] | publish, subscribe, replay, priorities, lag |
-//! | 2 | [`store`] | the only SQL |
+//! | 2 | [`store`], [`outbound`] | the only SQL; requests to others |
 //! | 1 | [`config`], [`clock`], [`bucket`], [`lifecycle`], [`sight`] | settings; the time; a rate; tasks; which events one may hear |
 //! | 0 | the crate `protocol`, [`certificate`] | words; what a certificate says |
 //!
@@ -26,12 +26,14 @@ pub mod config;
 pub mod lifecycle;
 pub mod sight;
 
+pub mod outbound;
 pub mod store;
 
 pub mod bus;
 
 pub mod access;
 pub mod host;
+pub mod sinks;
 
 pub mod dispatch;
 

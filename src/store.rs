@@ -22,6 +22,7 @@ mod open;
 mod retention;
 pub(crate) mod rows;
 mod sessions;
+mod sinks;
 mod tokens;
 mod writer;
 
@@ -51,6 +52,7 @@ pub use self::history::{PAGE_MAX, Page, Query};
 pub use self::jobs::{JobChange, JobLogPart, JobPage, StoredJob};
 pub use self::keys::StoredKey;
 pub use self::sessions::StoredSession;
+pub use self::sinks::StoredSink;
 pub use self::tokens::Token;
 pub use self::writer::Committed;
 

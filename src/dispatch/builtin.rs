@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use super::greeting::{Greeting, Hello, Identified, Usable};
 use super::shape::{Anything, Nothing, Shape, answered, asked};
 use super::{
-    Asked, Dispatch, consul, dispatcher, events, jobs, plugins, sessions, settings, talk, tokens,
-    trail,
+    Asked, Dispatch, consul, dispatcher, events, jobs, plugins, sessions, settings, sinks, talk,
+    tokens, trail,
 };
 use crate::access::Principal;
 
@@ -90,11 +90,12 @@ const ADMIN: Needs = Needs::Role(Role::Admin);
 const PLUGIN: &str = "/plugins/{id}";
 const TOKEN: &str = "/tokens/{id}";
 const SUBJECT: &str = "{subject}";
+const SINK: &str = "/sinks/{name}";
 /// What a Consul event is called in rights, and its subject.
 const CONSUL: &str = "/consul/{name}";
 
 /// What can be called on every connection.
-const TABLE: [Builtin; 37] = [
+const TABLE: [Builtin; 41] = [
     query::<Nothing, Identified>("rpc/identify", ANYBODY, "Says which machine this is")
         .like(&["{}"]),
     query::<Nothing, Usable>("rpc/query", LOGIN, "Lists the methods you may use").like(&["{}"]),
@@ -240,6 +241,26 @@ const TABLE: [Builtin; 37] = [
     )
     .on("revoke")
     .about(TOKEN),
+    query::<Nothing, sinks::Listed>(
+        "rpc/sinks",
+        VIEWER,
+        "Lists the sinks and how far each has come",
+    )
+    .on("list")
+    .like(&["{}"]),
+    mutate::<sinks::One, sinks::Done>(
+        "rpc/sinks",
+        OPERATOR,
+        "Delivers nothing to a sink until it is resumed",
+    )
+    .on("pause")
+    .about(SINK),
+    mutate::<sinks::One, sinks::Done>("rpc/sinks", OPERATOR, "Goes on delivering to a sink")
+        .on("resume")
+        .about(SINK),
+    mutate::<sinks::One, sinks::Tested>("rpc/sinks", OPERATOR, "Sends a sink an event made for it")
+        .on("test")
+        .about(SINK),
     query::<Nothing, tokens::Roles>("rpc/roles", VIEWER, "Lists the roles and what they grant")
         .like(&["{}"]),
     query::<Nothing, sessions::Listed>(
@@ -388,6 +409,7 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
         (consul::METHOD, _) => consul::fire(dispatch, asked).await,
         ("rpc/plugins", Some(verb)) => plugins::answer(dispatch, verb, args).await,
         ("rpc/tokens", Some(action)) => tokens::answer(dispatch, principal, action, args).await,
+        ("rpc/sinks", Some(action)) => sinks::answer(dispatch, action, args).await,
         ("rpc/sessions", Some(action)) => sessions::answer(dispatch, action, args).await,
         ("rpc/settings", Some(action)) => settings::answer(dispatch, principal, action, args).await,
         ("rpc/jobs", Some(action)) => jobs::answer(dispatch, asked, action).await,

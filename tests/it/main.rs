@@ -41,6 +41,7 @@ mod raw;
 mod reference;
 mod rights;
 mod sessions;
+mod sinks;
 mod slow;
 mod subscribe;
 mod system;

@@ -8,7 +8,7 @@ use sysadmd::config::{File, Overrides, Runner};
 
 /// Modules of `src` and their floors, as the table in `src/lib.rs` has them. What lies on the ground
 /// is for every floor; `cli` stands there too, uses nothing else, and nobody uses it.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 19] = [
     ("certificate", 0),
     ("cli", 0),
     ("config", 1),
@@ -17,9 +17,11 @@ const FLOORS: [(&str, u8); 17] = [
     ("lifecycle", 1),
     ("sight", 1),
     ("store", 2),
+    ("outbound", 2),
     ("bus", 3),
     ("host", 4),
     ("access", 4),
+    ("sinks", 4),
     ("dispatch", 5),
     ("wire", 6),
     ("listen", 7),

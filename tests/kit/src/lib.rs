@@ -6,5 +6,6 @@
 pub mod client;
 pub mod lab;
 pub mod plugins;
+pub mod receiver;
 pub mod tls;
 pub mod transcript;

@@ -1,0 +1,89 @@
+//! What is sent: requests from texts that are worded already.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Request};
+use zeroize::Zeroizing;
+
+use super::Words;
+use crate::config::{Sink, SinkMode};
+use crate::lifecycle::Tasks;
+use crate::outbound::Outbound;
+
+/// What the daemon calls itself.
+const NAME: &str = concat!("sysadmd/", env!("CARGO_PKG_VERSION"));
+/// The longest token, in bytes.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Sends to this sink.
+///
+/// # Errors
+/// The sentence, when its authorities cannot be used.
+pub(super) fn sender(settings: &Sink, tasks: &Tasks) -> Result<Outbound, String> {
+    let deadline = Duration::from_secs(settings.timeout_s);
+    Outbound::new(settings.ca_file.as_deref(), deadline, tasks).map_err(|error| error.to_string())
+}
+
+/// One request with these events, each as JSON; only in mode `batch` there may be several.
+///
+/// # Errors
+/// The sentence, when there is no token.
+pub(super) async fn request(
+    settings: &Sink,
+    words: &Words,
+    items: &[&[u8]],
+) -> Result<Request<Full<Bytes>>, String> {
+    let mut request = Request::new(Full::default());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = settings.url.parse().map_err(|_| "its url is no URL".to_owned())?;
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
+    if let Some(path) = &settings.token_file {
+        headers.insert(AUTHORIZATION, authorization(path).await?);
+    }
+    let mut kind = HeaderValue::from_static(words.structured);
+    let body = match settings.mode {
+        SinkMode::Structured => items.concat(),
+        SinkMode::Batch => {
+            kind = HeaderValue::from_static(words.batch);
+            [b"[".as_slice(), &items.join(b",".as_slice()), b"]"].concat()
+        }
+        SinkMode::Binary => {
+            let text = items.first().and_then(|text| std::str::from_utf8(text).ok());
+            let parts = text.and_then(words.binary).ok_or("an event has no binary form")?;
+            for (name, value) in parts.headers {
+                let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
+                let value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
+                headers.insert(name, value);
+            }
+            let named = parts.content_type.unwrap_or_default();
+            kind = HeaderValue::try_from(named).map_err(|error| error.to_string())?;
+            parts.body
+        }
+    };
+    headers.insert(CONTENT_TYPE, kind);
+    *request.body_mut() = Full::new(Bytes::from(body));
+    Ok(request)
+}
+
+/// Read for each request, so that a token can be replaced while the daemon runs.
+async fn authorization(path: &Path) -> Result<HeaderValue, String> {
+    let shown = path.display().to_string();
+    let path = path.to_path_buf();
+    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+    let text = read.map_err(|error| error.to_string())?;
+    let text = Zeroizing::new(text.map_err(|error| format!("{shown} cannot be read: {error}"))?);
+    let token = text.trim();
+    if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+        return Err(format!("{shown} holds no token of up to {TOKEN_BYTES_MAX} bytes"));
+    }
+    let header = Zeroizing::new(format!("Bearer {token}"));
+    let mut header = HeaderValue::from_str(&header)
+        .map_err(|_| format!("the token in {shown} can be no header"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}

@@ -1,0 +1,116 @@
+//! What an answer means, and how long to wait for the next try: pure.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use protocol::Time;
+
+/// The first wait; it doubles.
+const FIRST: Duration = Duration::from_millis(500);
+/// The longest wait that a receiver can ask for.
+const ASKED_MAX: Duration = Duration::from_hours(1);
+
+/// What an answer means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It has what was sent.
+    Taken,
+    /// It will never take anything again.
+    Gone,
+    /// It does not take this, and will not next time.
+    Refused(String),
+    /// It takes nothing now: for this reason, and perhaps not before so long.
+    Later(String, Option<Duration>),
+}
+
+/// Judges an answer.
+pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Time) -> Verdict {
+    let said = || format!("it answers {status}");
+    match status.as_u16() {
+        200..=299 => Verdict::Taken,
+        410 => Verdict::Gone,
+        300..=399 => {
+            let sentence = format!("{}, and redirects are not followed", said());
+            Verdict::Later(sentence, None)
+        }
+        // About what was sent; everything else is about the sink.
+        400 | 406 | 411 | 413..=415 | 417 | 422 | 431 => Verdict::Refused(said()),
+        _ => Verdict::Later(said(), retry_after(headers, now)),
+    }
+}
+
+/// What `Retry-After` asks for, in seconds or as a date.
+fn retry_after(headers: &HeaderMap, now: Time) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let dated = || {
+        let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(since.saturating_sub(Duration::from_micros(now.micros())))
+    };
+    let asked = text.parse().map(Duration::from_secs).ok().or_else(dated)?;
+    Some(asked.min(ASKED_MAX))
+}
+
+/// How long to wait after so many failures in a row: between half of it and all of it, as `chance`
+/// says, so that many senders do not come back together.
+pub(super) fn wait(failures: u32, most: Duration, chance: u32) -> Duration {
+    let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(20));
+    let full = doubled.min(most);
+    full / 2 + (full / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn judged(status: u16, retry: &'static str) -> Verdict {
+        let mut headers = HeaderMap::new();
+        if !retry.is_empty() {
+            headers.insert(RETRY_AFTER, hyper::header::HeaderValue::from_static(retry));
+        }
+        let now: Time = "2026-11-26T17:00:00Z".parse().unwrap();
+        judge(StatusCode::from_u16(status).unwrap(), &headers, now)
+    }
+
+    #[test]
+    fn an_answer_is_about_the_event_or_about_the_sink() {
+        for status in [200, 201, 202, 204, 299] {
+            assert_eq!(judged(status, ""), Verdict::Taken, "{status}");
+        }
+        assert_eq!(judged(410, ""), Verdict::Gone);
+        for status in [400, 413, 415, 422] {
+            assert!(matches!(judged(status, ""), Verdict::Refused(_)), "{status}");
+        }
+        for status in [301, 307, 401, 403, 404, 405, 408, 425, 429, 500, 502, 503, 599] {
+            assert!(matches!(judged(status, ""), Verdict::Later(_, None)), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_receiver_may_ask_for_patience_but_not_for_ever() {
+        let asked = |retry| match judged(429, retry) {
+            Verdict::Later(_, asked) => asked.map(|asked| asked.as_secs()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(asked("7"), Some(7));
+        assert_eq!(asked("Thu, 26 Nov 2026 17:00:30 GMT"), Some(30));
+        assert_eq!(asked("Thu, 26 Nov 2026 16:00:00 GMT"), Some(0));
+        assert_eq!(asked("99999999"), Some(3_600));
+        assert_eq!(asked("soon"), None);
+        assert_eq!(asked("-1"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn waits_grow_to_their_bound_and_never_beyond(
+            failures in any::<u32>(), most in 1u64..3_600, chance in any::<u32>(),
+        ) {
+            let most = Duration::from_secs(most);
+            let waited = wait(failures, most, chance);
+            prop_assert!(waited <= most && waited >= FIRST.min(most) / 2);
+            prop_assert!(waited <= wait(failures.saturating_add(1), most, u32::MAX));
+        }
+    }
+}
