@@ -11,7 +11,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response};
 use protocol::{Cursor, Fault, FaultKind, Filter, Json, Overflow, Start};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::http::{Connection, is_upgrade};
 use super::rest::{self, Answer};
@@ -101,13 +101,15 @@ impl Connection {
         let rung = timeout_at(deadline, bell.rung());
         tokio::pin!(rung);
         loop {
+            // Also before anything is waited for: it may be over since it was looked at.
+            if !session.still_counts() {
+                return Err(login_is_over());
+            }
+            let expiry = session.time_left().map_or(deadline, |left| Instant::now() + left);
             tokio::select! {
                 _ = &mut rung => return Ok(()),
-                Ok(()) = revocations.changed() => {
-                    if !session.still_counts() {
-                        return Err(Fault::new(FaultKind::Unauthorized, "the login was revoked"));
-                    }
-                }
+                Ok(()) = revocations.changed() => {}
+                () = sleep_until(expiry), if expiry < deadline => {}
                 () = stop.wait() => {
                     let fault = Fault::new(FaultKind::Unavailable, "the daemon is stopping");
                     return Err(fault.with_retry_after_ms(1_000));
@@ -133,9 +135,13 @@ impl Connection {
             cloudevents::fire_args(event).map_err(|fault| cloudevents::at(place, &fault))
         });
         let args: Vec<Value> = args.collect::<Result<_, _>>()?;
-        let mut recorded = Vec::with_capacity(events.len());
+        let (access, mut recorded) = (self.dispatch.access(), Vec::with_capacity(events.len()));
+        let era = access.era();
         let mut places = events.iter().enumerate();
         for args in args.chunks(AT_ONCE) {
+            if era != access.era() || !access.still_counts(principal) {
+                return Err(not_all(recorded.len(), events.len(), vec![Err(login_is_over())]));
+            }
             // They are taken up in order, and the log's queue keeps it.
             let calls = args.iter().map(|args| self.fire(principal, args.clone()));
             let mut fired = join_all(calls).await;
@@ -153,6 +159,10 @@ impl Connection {
         let request = protocol::Request::new("events", "fire", args);
         self.dispatch.call(self.origin(), Some(principal), &request).await
     }
+}
+
+fn login_is_over() -> Fault {
+    Fault::new(FaultKind::Unauthorized, "the login was revoked or has expired")
 }
 
 /// A refusal of the first of `fired`, which is this element of a batch of so many: those that were
