@@ -69,7 +69,7 @@ async fn attempt(connection: &Connection, request: Request<Incoming>) -> Result<
 
 /// The answer to a request that is refused before it is looked at.
 pub(super) fn refusal(fault: &Fault) -> Answer {
-    answers::plain(Reply::new(fault.kind.status(), fault.message.as_str()))
+    answers::plain(Reply::new(fault.kind.status(), fault.to_string()))
 }
 
 fn kind_of(method: &Method) -> consul::Method {

@@ -153,9 +153,15 @@ impl Lists {
         let mut kept = self.kept();
         kept.clock += 1;
         let now = kept.clock;
-        let list = kept.lists.entry(interest.clone()).or_default();
+        let list = Arc::clone(kept.lists.entry(interest.clone()).or_default());
         list.used.store(now, Ordering::Relaxed);
-        Arc::clone(list)
+        let is_over = kept.lists.len() > LISTS_MAX;
+        drop(kept);
+        // Also where nothing is found: whoever asks for names without end is no exception.
+        if is_over {
+            self.tidy();
+        }
+        list
     }
 
     /// Forgets the lists that were not asked for longest while there are too many.
@@ -239,5 +245,22 @@ impl Reader<'_> {
             subject: record.subject.clone(),
             json: consul::object(&ConsulEvent::new(record.id, event, seq)),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_without_end_are_not_kept() {
+        let lists = Lists::default();
+        for number in 0..1_000 {
+            let filter = wanted(Some(&format!("name-{number}")));
+            let interest = Interest { filter, sight: Sight::everything() };
+            lists.list(&interest);
+            assert!(lists.kept().lists.contains_key(&interest), "the newest stays");
+        }
+        assert_eq!(lists.kept().lists.len(), LISTS_MAX);
     }
 }
