@@ -210,13 +210,11 @@ impl Dispatch {
             return open;
         }
         let Some(principal) = principal else {
-            let fault = not_logged_in();
-            self.refuse(
-                &Asked { origin, principal: &Principal::nobody(), method: &method, request },
-                &[],
-                &fault,
-            )
-            .await;
+            let (fault, nobody) = (not_logged_in(), Principal::nobody());
+            let asked = Asked { origin, principal: &nobody, method: &method, request };
+            // What is secret among the arguments is so whoever sends it.
+            let secrets = self.find(&asked).map(|found| found.secrets).unwrap_or_default();
+            self.refuse(&asked, &secrets, &fault).await;
             return Err(fault);
         };
         let asked = Asked { origin, principal, method: &method, request };
