@@ -126,7 +126,7 @@ fn essence(answer: Result<Value, Value>) -> Result<Value, (Value, Value)> {
             strip(&mut answer);
             answer
         })
-        .map_err(|refusal| (refusal["code"].clone(), refusal["error"].clone()))
+        .map_err(|refusal| (refusal["kind"].clone(), refusal["message"].clone()))
 }
 
 /// A client of each on a websocket, and the header that says who asks over REST.
@@ -153,7 +153,8 @@ impl Crowd {
 
     async fn by_websocket(&mut self, asked: &Asked) -> Result<Value, Value> {
         let Asked { who, namespace, name, args } = asked;
-        self.clients[*who].call(namespace, name, args.clone()).await
+        let answer = self.clients[*who].call(namespace, name, args.clone()).await;
+        answer.map_err(|mut refusal| refusal["fault"].take())
     }
 
     async fn by_rest(&self, running: &Running, asked: &Asked) -> Result<Value, Value> {
@@ -163,8 +164,27 @@ impl Crowd {
         let request = http::request("POST", &path, &self.headers[*who], &body);
         let stream = TcpStream::connect(running.addresses[1]).await.expect("a connection");
         let reply = http::over(stream, &request).await;
-        let args = reply.json()["args"].take();
-        if reply.status == 200 { Ok(args) } else { Err(args) }
+        let mut args = reply.json()["args"].take();
+        if reply.status == 200 { Ok(args) } else { Err(args["fault"].take()) }
+    }
+
+    /// `None` where it cannot be said in JSON-RPC.
+    async fn by_jsonrpc(&self, running: &Running, asked: &Asked) -> Option<Result<Value, Value>> {
+        let Asked { who, namespace, name, args } = asked;
+        if !args.is_object() || namespace != &namespace.to_lowercase() {
+            return None;
+        }
+        let method = format!("{namespace}.{name}");
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": args});
+        let mut headers = self.headers[*who].clone();
+        headers.push("Content-Type: application/json".to_owned());
+        let request = http::request("POST", "/jsonrpc", &headers, &body.to_string());
+        let stream = TcpStream::connect(running.addresses[1]).await.expect("a connection");
+        let mut reply = http::over(stream, &request).await.json();
+        Some(match reply.get_mut("error") {
+            None => Ok(reply["result"].take()),
+            Some(error) => Err(json!({"kind": error["data"]["kind"], "message": error["message"]})),
+        })
     }
 }
 
@@ -176,7 +196,7 @@ async fn ten_thousand_requests_come_to_the_same_by_every_way_in() {
     let running = site.start().await;
     running.ready("kit").await;
     let mut crowd = Crowd::of(&running).await;
-    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut outcomes, mut three): (BTreeMap<String, usize>, usize) = Default::default();
     for asked in requests(&mut Chance::new()) {
         let by_websocket = essence(crowd.by_websocket(&asked).await);
         let by_rest = essence(crowd.by_rest(&running, &asked).await);
@@ -186,14 +206,19 @@ async fn ten_thousand_requests_come_to_the_same_by_every_way_in() {
             continue;
         }
         assert_eq!(by_websocket, by_rest, "{asked:?}");
+        if let Some(by_jsonrpc) = crowd.by_jsonrpc(&running, &asked).await {
+            assert_eq!(by_websocket, essence(by_jsonrpc), "{asked:?}");
+            three += 1;
+        }
         let outcome = match by_rest {
             Ok(_) => "granted".to_owned(),
-            Err((code, _)) => code.as_str().expect("a code").to_owned(),
+            Err((kind, _)) => kind.as_str().expect("a kind").to_owned(),
         };
         *outcomes.entry(outcome).or_default() += 1;
     }
     println!("{outcomes:?}");
-    for outcome in ["granted", "400", "401", "403", "404"] {
+    assert!(three > REQUESTS / 2, "{three} could be asked by JSON-RPC as well");
+    for outcome in ["granted", "bad-request", "unauthorized", "forbidden", "not-found"] {
         assert!(outcomes.get(outcome) > Some(&100), "{outcome}: {outcomes:?}");
     }
     drop(crowd);

@@ -165,7 +165,7 @@ impl Heard {
                 let subject = member(&text, "\"subject\":\"").expect("a subject");
                 let number = text.split_once("\"n\":").map(|(_, rest)| leading(rest));
                 self.take(class, subject, number);
-            } else if text.contains("\"gap\"") {
+            } else if text.contains("\"name\":\"gap\"") || text.contains("\"type\":\"gap\"") {
                 // Of what is not kept something was missed: only they may know how much.
                 assert!(self.who.hears(UNKEPT, ""), "LEAK to {:?} by a gap: {text}", self.who);
             }
@@ -204,6 +204,19 @@ async fn subscriber(at: &Running, token: &str, from: &str) -> SysAdmClient {
     let target = Target::Plain { addr: at.addresses[1], token: Some(token.to_owned()) };
     let mut client = SysAdmClient::connect(target).await.expect("a login");
     client.subscribe(json!({"sub": "s", "from": from})).await.expect("a subscription");
+    client
+}
+
+/// The same in JSON-RPC.
+async fn jsonrpc_subscriber(at: &Running, token: &str) -> SysAdmClient {
+    let target = Target::Plain { addr: at.addresses[1], token: None };
+    let header = format!("Bearer {token}");
+    let headers = [("Authorization", header.as_str())];
+    let connected = SysAdmClient::connect_at(target, "/jsonrpc", &headers).await;
+    let mut client = connected.expect("a connection");
+    let subscribe = json!({"jsonrpc": "2.0", "id": 1, "method": "events.subscribe"});
+    client.send_raw(&subscribe.to_string()).await;
+    while !client.text().await.contains("\"standing\"") {}
     client
 }
 
@@ -278,6 +291,8 @@ async fn of_a_hundred_thousand_events_none_comes_to_somebody_it_is_not_for() {
     for (who, token) in &tokens {
         let client = subscriber(&running, token, "now").await;
         listening.spawn(Heard::new(*who, "push", &plan).listen(client));
+        let client = jsonrpc_subscriber(&running, token).await;
+        listening.spawn(Heard::new(*who, "JSON-RPC", &plan).listen(client));
     }
     let mut admin = running.admin().await;
     publish(&mut admin, &plan, 0..EVENTS / 2).await;

@@ -36,8 +36,21 @@ const PAGES: [(&str, Option<&str>, Option<&str>, May); 14] = [
     ("rebound.example:12150", Some("https://rebound.example:12150"), None, May::NotTo),
 ];
 
-/// Ways to ask.
-const KINDS: [&str; 3] = ["GET", "POST", "upgrade"];
+/// Ways to ask, and where.
+const KINDS: [(&str, &str); 8] = [
+    ("GET", "/rpc/query"),
+    ("POST", "/rpc/query"),
+    ("upgrade", "/rpc/query"),
+    ("POST", "/jsonrpc"),
+    ("upgrade", "/jsonrpc"),
+    ("GET", STREAM),
+    ("upgrade", STREAM),
+    ("GET", LIST),
+];
+/// Where whoever shows nothing sees nothing.
+const LIST: &str = "/v1/event/list";
+/// Where nobody is anybody without a login.
+const STREAM: &str = "/cloudevents";
 
 #[tokio::test]
 async fn only_our_own_pages_and_listed_ones_pass() {
@@ -66,14 +79,17 @@ async fn only_our_own_pages_and_listed_ones_pass() {
 async fn ask(
     door: &Door,
     (host, origin, site, _): (&str, Option<&str>, Option<&str>, May),
-    kind: &str,
+    (kind, path): (&str, &str),
     credential: Option<&str>,
 ) -> Reply {
     let method = if kind == "POST" { "POST" } else { "GET" };
-    let mut lines = vec![format!("{method} /rpc/query HTTP/1.1"), format!("Host: {host}")];
+    let mut lines = vec![format!("{method} {path} HTTP/1.1"), format!("Host: {host}")];
     lines.extend(origin.map(|origin| format!("Origin: {origin}")));
     lines.extend(site.map(|site| format!("Sec-Fetch-Site: {site}")));
     lines.extend(credential.map(|value| format!("Authorization: {value}")));
+    if path == STREAM {
+        lines.push("Sec-WebSocket-Protocol: cloudevents.json".to_owned());
+    }
     let upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"];
     if kind == "upgrade" {
         lines.extend(upgrade.map(str::to_owned));
@@ -83,26 +99,36 @@ async fn ask(
         bytes.extend([0x88, 0x80, 0, 0, 0, 0]);
         return http::over_tls(door.tls(), &bytes).await;
     }
-    lines.extend(["Connection: close".to_owned(), "Content-Length: 0".to_owned()]);
-    let request = format!("{}\r\n\r\n", lines.join("\r\n"));
+    let body = match path {
+        "/jsonrpc" => r#"{"jsonrpc":"2.0","id":1,"method":"rpc.query"}"#,
+        _ => "",
+    };
+    lines.push("Content-Type: application/json".to_owned());
+    lines.extend(["Connection: close".to_owned(), format!("Content-Length: {}", body.len())]);
+    let request = format!("{}\r\n\r\n{body}", lines.join("\r\n"));
     http::over_tls(door.tls(), request.as_bytes()).await
 }
 
 fn check(
     page: (&str, Option<&str>, Option<&str>, May),
-    kind: &str,
+    (kind, path): (&str, &str),
     has_credential: bool,
     reply: &Reply,
 ) {
-    let case = format!("{page:?} {kind} with credentials: {has_credential}: {reply:?}");
+    let case = format!("{page:?} {kind} {path} with credentials: {has_credential}: {reply:?}");
     let (host, origin, _, may) = page;
     if may == May::Pass {
-        let passed = match (kind, has_credential) {
+        let passed = match (kind, path, has_credential) {
             // Whoever shows nothing is a stranger on a websocket, and nobody over REST.
-            ("upgrade", _) => 101,
-            (_, true) => 200,
-            (_, false) => 401,
+            (_, STREAM, false) => 401,
+            ("upgrade", ..) => 101,
+            // It says in its body what came of a call.
+            (_, _, true) | (_, "/jsonrpc" | LIST, _) => 200,
+            (_, _, false) => 401,
         };
+        if path == "/jsonrpc" && kind == "POST" {
+            assert_eq!(reply.body.contains("\"result\""), has_credential, "{case}");
+        }
         return assert_eq!(reply.status, passed, "{case}");
     }
     assert_eq!(reply.status, 403, "{case}");
