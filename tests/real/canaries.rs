@@ -207,7 +207,51 @@ async fn round_of_calls(
     stranger.send_raw(&format!("{{\"name\":\"auth\",\"args\":{{\"password\":\"{broken}\"")).await;
     refusals.push(stranger.next().await.to_string());
     let plugin = plugin_calls(program, secrets, refusals).await;
-    count + 1 + plugin + requests(program, secrets, user, refusals).await
+    let jsonrpc = jsonrpc_calls(program, secrets, user, refusals).await;
+    count + 1 + plugin + jsonrpc + requests(program, secrets, user, refusals).await
+}
+
+/// The same in JSON-RPC, on a websocket and by POST, where logins are refused.
+async fn jsonrpc_calls(
+    program: &Program,
+    secrets: &Secrets,
+    user: &str,
+    refusals: &mut Vec<String>,
+) -> usize {
+    let said = |method: String, params: Value| {
+        let params = if params.is_object() { params } else { json!([params]) };
+        json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string()
+    };
+    let logins = logins(secrets, user).into_iter();
+    let mut calls: Vec<String> =
+        logins.map(|(name, args)| said(format!("rpc.{name}"), args)).collect();
+    let pin = json!({"pin": secrets.wrong("declared argument"), "draft": 1});
+    calls.push(said("kit.publish".to_owned(), pin));
+    calls.push(format!(
+        "{{\"method\":\"rpc.auth\",\"params\":\"{}",
+        secrets.wrong("broken message")
+    ));
+    calls.push(format!("[{},{}]", calls[0], calls[1]));
+    let target = Target::Tls { addr: program.tls(), token: None };
+    let mut stranger =
+        SysAdmClient::connect_at(target, "/jsonrpc", &[]).await.expect("a connection");
+    for call in &calls {
+        stranger.send_raw(call).await;
+        let answer = stranger.next().await.to_string();
+        if !answer.contains("\"result\"") {
+            refusals.push(answer);
+        }
+        for secret in [&secrets.made, secrets.wrong("wrong bearer")] {
+            let headers = [
+                format!("Authorization: Bearer {secret}"),
+                "Content-Type: application/json".to_owned(),
+            ];
+            let request = http::request("POST", "/jsonrpc", &headers, call);
+            let reply = http::over_tls(program.tls(), &request).await;
+            refusals.push(format!("{}\n{}", reply.head, reply.body));
+        }
+    }
+    3 * calls.len()
 }
 
 fn logins(secrets: &Secrets, user: &str) -> Vec<(&'static str, Value)> {
@@ -259,6 +303,8 @@ async fn requests(
         "password": secrets.wrong("wrong password"), "username": user})
     .to_string();
     let path = format!("/rpc/query?token={}", secrets.wrong("query of a path"));
+    let consul = |secret: &str| format!("/v1/event/list?token={secret}");
+    let (good, bad) = (consul(&secrets.made), consul(secrets.wrong("wrong bearer")));
     let cases = [
         ("GET", "/rpc/query", Some(basic(user, &secrets.password)), ""),
         ("GET", "/rpc/query", Some(basic("x", &secrets.made)), ""),
@@ -268,6 +314,12 @@ async fn requests(
         ("GET", "/rpc/query", Some(bearer(&secrets.rotated)), ""),
         ("GET", "/rpc/query", Some(bearer(secrets.wrong("wrong bearer"))), ""),
         ("GET", "/rpc/query", Some(basic("root", secrets.wrong("wrong basic"))), ""),
+        ("GET", good.as_str(), None, ""),
+        ("GET", bad.as_str(), None, ""),
+        ("GET", "/v1/event/list", Some(format!("X-Consul-Token: {}", secrets.made)), ""),
+        ("PUT", "/v1/event/fire/x", Some(bearer(secrets.wrong("wrong bearer"))), ""),
+        ("GET", "/cloudevents", Some(bearer(secrets.wrong("wrong bearer"))), ""),
+        ("GET", "/cloudevents", Some(basic("x", &secrets.made)), ""),
         ("POST", "/rpc/auth_token", None, body.as_str()),
         ("POST", "/rpc/auth", None, body.as_str()),
     ];
