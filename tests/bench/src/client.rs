@@ -22,6 +22,8 @@ pub(crate) struct Target {
     pub(crate) addr: SocketAddr,
     /// TLS settings, for the server's TLS address.
     pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// The path of the websocket.
+    pub(crate) path: &'static str,
     /// What the messages look like.
     pub(crate) dialect: Dialect,
     /// Our daemon's token.

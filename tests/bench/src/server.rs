@@ -127,8 +127,18 @@ impl Server {
         Ok(Target {
             addr,
             tls: tls.then(|| Arc::clone(&self.client_tls)),
+            path: "/",
             dialect: self.kind.dialect(),
             token: self.token.clone(),
+        })
+    }
+
+    /// The same for a caller in JSON-RPC, which ours has at a path of its own.
+    pub(crate) fn jsonrpc(&self) -> Res<Target> {
+        let target = self.target(false)?;
+        Ok(match target.dialect {
+            Dialect::Sysadm => Target { path: "/jsonrpc", dialect: Dialect::Jsonrpc, ..target },
+            _ => target,
         })
     }
 

@@ -7,6 +7,7 @@ mod contest;
 mod durable;
 mod fanout;
 mod idle;
+mod jsonrpc;
 mod log;
 mod replay;
 mod request;
@@ -24,13 +25,15 @@ use crate::{Res, tls};
 /// One group of rows and the ids it makes.
 type Work = (&'static [&'static str], fn(&Lab, &Sizes) -> Vec<Row>);
 
-const WORKS: [Work; 8] = [
+const WORKS: [Work; 10] = [
     (&["P1"], spread::flood),
     (&["P2", "P7", "latency"], spread::paced),
     (&["P3"], spread::flood_tls),
     (&["P4"], request::identify),
     (&["P4", "plugin"], request::plugin),
+    (&["jsonrpc"], jsonrpc::rows),
     (&["P5"], idle::rows),
+    (&["memory"], idle::daemon),
     (&["P6"], durable::rows),
     (&["P8"], log::rows),
 ];

@@ -49,6 +49,12 @@ pub(crate) fn sysadm(namespace: &str, name: &str, id: &str, args: &serde_json::V
     json!({"namespace": namespace, "name": name, "id": id, "args": args}).to_string().into_bytes()
 }
 
+/// One request in JSON-RPC. Every one has the same id: what comes back is counted.
+pub(crate) fn jsonrpc(method: &str, params: &serde_json::Value) -> Vec<u8> {
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    request.to_string().into_bytes()
+}
+
 /// Our `events fire`.
 pub(crate) fn fire(class: Class) -> Vec<u8> {
     let args = json!({"class": class.name(), "message": "x".repeat(MESSAGE)});
@@ -101,7 +107,7 @@ impl Dialect {
     pub(crate) fn deliveries(self) -> Reader {
         match self {
             Self::Plain | Self::Jsonrpc => Reader::Frames,
-            Self::Sysadm => Reader::marked(r#""name":"event","namespace":"events"}"#.to_owned()),
+            Self::Sysadm => Reader::ending(r#""name":"event","namespace":"events"}"#.to_owned()),
             Self::Nats => Reader::Nats(NatsReader::default()),
         }
     }
@@ -109,9 +115,14 @@ impl Dialect {
     /// Counts replies to calls of methods in `namespace`.
     pub(crate) fn replies(self, namespace: &str) -> Reader {
         match self {
-            Self::Plain | Self::Jsonrpc => Reader::Frames,
+            Self::Plain => Reader::Frames,
+            Self::Jsonrpc => Reader::Marked {
+                mark: r#"{"jsonrpc":"2.0","id":1,"result":"#.to_owned(),
+                is_there: |payload, mark| payload.starts_with(mark),
+                stray: None,
+            },
             Self::Sysadm => {
-                Reader::marked(format!(r#""name":"response","namespace":"{namespace}"}}"#))
+                Reader::ending(format!(r#""name":"response","namespace":"{namespace}"}}"#))
             }
             Self::Nats => Reader::Nats(NatsReader::default()),
         }
@@ -123,10 +134,12 @@ impl Dialect {
 pub(crate) enum Reader {
     /// Every frame is one.
     Frames,
-    /// Frames that end with a mark: our members are in alphabetical order, so the kind stands last.
+    /// Frames with a mark where its kind has one.
     Marked {
-        /// The end.
+        /// The end, or the beginning.
         mark: String,
+        /// Whether a frame has it.
+        is_there: fn(&[u8], &[u8]) -> bool,
         /// The first frame without it.
         stray: Option<String>,
     },
@@ -135,16 +148,17 @@ pub(crate) enum Reader {
 }
 
 impl Reader {
-    fn marked(mark: String) -> Self {
-        Self::Marked { mark, stray: None }
+    /// Frames of ours end with the mark: the members are in alphabetical order, so the kind stands last.
+    fn ending(mark: String) -> Self {
+        Self::Marked { mark, is_there: |payload, mark| payload.ends_with(mark), stray: None }
     }
 
     /// How many of the messages that matter end in this frame.
     pub(crate) fn count(&mut self, payload: &[u8]) -> u32 {
         match self {
             Self::Frames => 1,
-            Self::Marked { mark, stray } => {
-                if payload.ends_with(mark.as_bytes()) {
+            Self::Marked { mark, is_there, stray } => {
+                if is_there(payload, mark.as_bytes()) {
                     return 1;
                 }
                 stray.get_or_insert_with(|| String::from_utf8_lossy(payload).into_owned());

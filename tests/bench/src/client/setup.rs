@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Target;
 use super::conn::Conn;
-use super::dialect::{Class, Dialect, expect, nats_publish, subscribe, sysadm};
+use super::dialect::{Class, Dialect, expect, jsonrpc, nats_publish, subscribe, sysadm};
 use crate::Res;
 use crate::frame::{self, CLOSE, PING, PONG};
 use crate::pipe::Pipe;
@@ -29,20 +29,34 @@ pub(crate) struct Setup {
 impl Setup {
     /// Connects, upgrades, greets and logs in.
     pub(crate) fn open(target: &Target) -> Res<Self> {
+        let mut setup = Self::connect(target)?;
+        setup.upgrade(target)?;
+        match target.dialect {
+            Dialect::Nats => setup.greet_nats()?,
+            Dialect::Sysadm | Dialect::Jsonrpc => setup.log_in(target)?,
+            Dialect::Plain => {}
+        }
+        Ok(setup)
+    }
+
+    /// Asks for a page by HTTP, which must be answered with status 200.
+    pub(crate) fn get(target: &Target, path: &str) -> Res<()> {
+        let mut setup = Self::connect(target)?;
+        let token = target.token.as_ref();
+        let token = token.map_or_else(String::new, |t| format!("Authorization: Bearer {t}\r\n"));
+        let addr = target.addr;
+        setup.send(format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n{token}\r\n").as_bytes())?;
+        expect(&setup.head()?, " 200 ")
+    }
+
+    fn connect(target: &Target) -> Res<Self> {
         let socket = TcpStream::connect(target.addr)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let name = target.addr.ip().into();
         let tls = target.tls.as_ref().map(|c| ClientConnection::new(Arc::clone(c), name));
         let tls = tls.transpose()?;
-        let mut setup = Self { socket, tls, kept: Vec::new(), dialect: target.dialect };
-        setup.upgrade(target)?;
-        match target.dialect {
-            Dialect::Nats => setup.greet_nats()?,
-            Dialect::Sysadm => setup.log_in(target)?,
-            Dialect::Plain | Dialect::Jsonrpc => {}
-        }
-        Ok(setup)
+        Ok(Self { socket, tls, kept: Vec::new(), dialect: target.dialect })
     }
 
     /// Becomes a subscriber of everything of `class`, from now on.
@@ -102,19 +116,23 @@ impl Setup {
 
     fn upgrade(&mut self, target: &Target) -> Res<()> {
         let request = format!(
-            "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            target.addr
+            target.path, target.addr
         );
         self.send(request.as_bytes())?;
+        expect(&self.head()?, " 101 ")
+    }
+
+    /// The head of an HTTP answer.
+    fn head(&mut self) -> Res<Vec<u8>> {
         let end = loop {
             if let Some(at) = self.kept.windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
             }
             self.read()?;
         };
-        let head: Vec<u8> = self.kept.drain(..end).collect();
-        expect(&head, " 101 ")
+        Ok(self.kept.drain(..end).collect())
     }
 
     fn greet_nats(&mut self) -> Res<()> {
@@ -145,8 +163,12 @@ impl Setup {
 
     fn log_in(&mut self, target: &Target) -> Res<()> {
         let Some(token) = &target.token else { return Ok(()) };
-        let login = sysadm("rpc", "auth_token", "1", &json!({"token": token}));
-        expect(&self.ask(&login)?, r#""response""#)
+        let args = json!({"token": token});
+        let (login, granted) = match self.dialect {
+            Dialect::Jsonrpc => (jsonrpc("rpc.auth_token", &args), r#""result""#),
+            _ => (sysadm("rpc", "auth_token", "1", &args), r#""response""#),
+        };
+        expect(&self.ask(&login)?, granted)
     }
 
     fn send(&mut self, bytes: &[u8]) -> Res<()> {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::calls::{self, Called, Load, Request};
 use super::contest::{Entry, Results, anchor, contest, ours};
 use crate::args::Sizes;
-use crate::client::dialect::{Class, Dialect, sysadm};
+use crate::client::dialect::{Class, Dialect, jsonrpc, sysadm};
 use crate::plugin;
 use crate::server::{Kind, Lab};
 use crate::table::{Goal, Row};
@@ -66,23 +66,30 @@ fn cpu(got: &Results<Called>, entry: Entry) -> Option<f64> {
     got.of(entry, |c| c.cpu)
 }
 
-fn wide(sizes: &Sizes) -> Load {
+/// Enough callers to keep any server busy.
+pub(super) fn wide(sizes: &Sizes) -> Load {
     Load { connections: 50, depth: 16, span: sizes.span }
 }
 
-fn single(sizes: &Sizes) -> Load {
+/// One that waits for each answer.
+pub(super) fn single(sizes: &Sizes) -> Load {
     Load { connections: 1, depth: 1, span: sizes.span }
 }
 
-fn smallest() -> Request {
+/// A call of `identify`.
+pub(super) fn smallest() -> Request {
     let message = |dialect, _| match dialect {
-        Dialect::Jsonrpc => br#"{"jsonrpc":"2.0","id":1,"method":"identify"}"#.to_vec(),
+        Dialect::Jsonrpc => jsonrpc("rpc.identify", &json!({})),
         _ => sysadm("rpc", "identify", "x", &json!({})),
     };
     Request { namespace: "rpc", message }
 }
 
-fn echo() -> Request {
-    let message = |_, _| sysadm(plugin::ID, "echo", "x", &json!({"n": 1}));
+/// A call of the plugin.
+pub(super) fn echo() -> Request {
+    let message = |dialect, _| match dialect {
+        Dialect::Jsonrpc => jsonrpc("bench.echo", &json!({"n": 1})),
+        _ => sysadm(plugin::ID, "echo", "x", &json!({"n": 1})),
+    };
     Request { namespace: plugin::ID, message }
 }
