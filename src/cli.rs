@@ -13,6 +13,7 @@ pub(crate) mod events;
 mod exit;
 #[cfg(test)]
 mod fake;
+mod jobs;
 mod keys;
 pub(crate) mod output;
 pub(crate) mod plugin;
@@ -117,6 +118,9 @@ enum DaemonCommand {
     /// Show how the machine is, and start and stop its services
     #[command(subcommand)]
     System(system::SystemCommand),
+    /// Have calls done as jobs, and show, await, abort and retry them
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
     /// Make, show, rotate and revoke tokens
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
@@ -198,14 +202,13 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
     match command {
         DaemonCommand::Status => status::run(target, style).await,
         DaemonCommand::Call { namespace, name, args } => {
-            let args = arguments_of(args.as_deref())?;
-            let (mut client, _) = Client::open(target).await?;
-            output::value(style, &client.call::<Value>(&namespace, &name, args).await?)
+            call([&namespace, &name], args.as_deref(), target, style).await
         }
         DaemonCommand::Events(command) => events::run(command, target, style).await,
         DaemonCommand::Plugins(command) => plugins::run(command, target, style).await,
         DaemonCommand::Snapshots(command) => snapshots::run(command, target, style).await,
         DaemonCommand::System(command) => system::run(command, target, style).await,
+        DaemonCommand::Jobs(command) => jobs::run(command, target, style).await,
         DaemonCommand::Tokens(command) => tokens::run(command, target, style).await,
         DaemonCommand::Roles => tokens::roles(target, style).await,
         DaemonCommand::Sinks(command) => sinks::run(command, target, style).await,
@@ -213,6 +216,17 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Keys(command) => keys::run(command, target, style).await,
         DaemonCommand::Audit(command) => audit::run(command, target, style).await,
     }
+}
+
+async fn call(
+    [namespace, name]: [&str; 2],
+    args: Option<&str>,
+    target: &Target,
+    style: Style,
+) -> Result<(), Failure> {
+    let args = arguments_of(args)?;
+    let (mut client, _) = Client::open(target).await?;
+    output::value(style, &client.call::<Value>(namespace, name, args).await?)
 }
 
 fn arguments_of(text: Option<&str>) -> Result<Value, Failure> {

@@ -1,9 +1,11 @@
 //! `sysadmctl` and `sysadmd --check` as people start them: a confined token from its making to its
-//! end, and an audit trail that somebody altered.
+//! end, an audit trail that somebody altered, and jobs.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::harness::{Site, binary};
@@ -135,5 +137,83 @@ async fn an_altered_audit_record_is_named_by_both_programs() {
     let verified = ctl(&running.socket, &["audit", "verify"]).await;
     assert_eq!(verified.code, 65, "{verified:?}");
     assert!(verified.err.contains("record 2"), "{verified:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_are_run_awaited_read_and_done_again_by_the_command_line() {
+    let running = Site::new().with_kit().start().await;
+    running.ready("kit").await;
+    let socket = running.socket.clone();
+    let echo = ["jobs", "run", "kit/echo", r#"{"n":7}"#, "--key", "once", "--wait"];
+    let first = done(&socket, &echo).await;
+    assert!(first.starts_with("kit/echo: done\n") && first.contains("\"n\": 7"), "{first}");
+    assert_eq!(done(&socket, &echo).await, first, "the same key is the same job");
+
+    let program = ["/bin/sh", "-c", "printf 'a\\033[2Jb\\n'; exit 3"];
+    let run = [&["--json", "jobs", "run", "--lock", "disk", "--"][..], &program].concat();
+    let made: Value = serde_json::from_str(&done(&socket, &run).await).unwrap();
+    let id = made["job"]["id"].as_str().unwrap();
+    assert_eq!(done(&socket, &["jobs", "logs", "-f", id]).await, "a\\u{1b}[2Jb\n");
+    let waited = ctl(&socket, &["jobs", "wait", id]).await;
+    assert_eq!(waited.code, 1, "{waited:?}");
+    assert!(waited.err.contains("the job is failed: "), "{waited:?}");
+    let shown: Value =
+        serde_json::from_str(&done(&socket, &["--json", "jobs", "show", id]).await).unwrap();
+    assert_eq!(shown["result"]["commands"][0]["status"], 3, "{shown}");
+    let refused = ctl(&socket, &["jobs", "abort", id]).await;
+    assert_eq!((refused.code, refused.out.contains("failed")), (1, true), "{refused:?}");
+    let again = done(&socket, &["jobs", "retry", id]).await;
+    assert_ne!(again.trim(), id);
+    assert_eq!(ctl(&socket, &["jobs", "wait", again.trim()]).await.code, 1);
+
+    let listed = done(&socket, &["jobs", "list"]).await;
+    assert_eq!(listed.lines().count(), 4, "a heading and three jobs: {listed}");
+    assert!(listed.lines().nth(1).unwrap().contains(again.trim()), "the newest first: {listed}");
+    let listed = done(&socket, &["jobs", "list", "--state", "done", "--limit", "1"]).await;
+    assert!(listed.contains("kit/echo") && !listed.contains(id), "{listed}");
+    for (wrong, code) in [
+        (&["jobs", "show", "00000000-0000-0000-0000-000000000000"][..], 1),
+        (&["jobs", "wait", "no id"], 1),
+        (&["jobs", "run", "kit", "{}"], 1),
+        (&["jobs", "run", "kit/echo", "{n:"], 2),
+        (&["jobs", "run", "kit/echo", "--", "/bin/true"], 2),
+        (&["jobs", "run"], 2),
+        (&["jobs", "list", "--state", "asleep"], 2),
+    ] {
+        let refused = ctl(&socket, wrong).await;
+        assert_eq!(refused.code, code, "{wrong:?}: {refused:?}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_follows_a_job_on_the_command_line_outlives_the_daemon() {
+    let running = Site::new().with_kit().start().await;
+    running.ready("kit").await;
+    let socket = running.socket.clone();
+    let sleep = ["jobs", "run", "kit/sleep", r#"{"ms":600000}"#];
+    let aborted = done(&socket, &sleep).await;
+    assert_eq!(ctl(&socket, &["jobs", "abort", aborted.trim()]).await.code, 0);
+    let waited = ctl(&socket, &["jobs", "wait", aborted.trim()]).await;
+    assert!(waited.code == 1 && waited.err.contains("the job is aborted"), "{waited:?}");
+
+    let script = "echo begun; exec sleep 600";
+    let id = done(&socket, &["jobs", "run", "--", "/bin/sh", "-c", script]).await;
+    let mut follow = Command::new(env!("CARGO_BIN_EXE_sysadmctl"));
+    // Who follows is no process of the daemon's, so nothing of it names the daemon's directory.
+    follow.env_remove("SYSADMD_TOKEN").current_dir(socket.parent().unwrap());
+    follow.arg("--socket").arg(socket.file_name().unwrap());
+    follow.args(["jobs", "logs", "-f", id.trim()]).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut follow = follow.spawn().expect("the program starts");
+    let mut out = BufReader::new(follow.stdout.take().expect("its output")).lines();
+    assert_eq!(out.next_line().await.unwrap().as_deref(), Some("begun"));
+    let running = running.restart().await;
+    let followed = follow.wait().await.expect("it ends");
+    assert_eq!(followed.code(), Some(0), "it has followed the job to its end");
+    assert_eq!(out.next_line().await.unwrap(), None, "nothing is shown twice");
+    let waited = ctl(&socket, &["jobs", "wait", id.trim()]).await;
+    assert_eq!(waited.code, 1, "{waited:?}");
+    assert!(waited.err.contains("the job is interrupted"), "{waited:?}");
     running.stop().await;
 }
