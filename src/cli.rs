@@ -8,6 +8,7 @@ mod audit;
 mod backoff;
 pub(crate) mod client;
 mod connect;
+mod deprecations;
 mod doctor;
 pub(crate) mod events;
 mod exit;
@@ -135,6 +136,8 @@ enum DaemonCommand {
     /// Show, register and revoke keys that log users in
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Show who still uses what is on its way out
+    Deprecations(deprecations::Deprecations),
     /// Show, export and verify who did what
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -198,6 +201,7 @@ fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
     done
 }
 
+#[expect(clippy::cognitive_complexity, reason = "one arm for each subcommand, and nothing else")]
 async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Result<(), Failure> {
     match command {
         DaemonCommand::Status => status::run(target, style).await,
@@ -214,6 +218,7 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Sinks(command) => sinks::run(command, target, style).await,
         DaemonCommand::Sessions(command) => sessions::run(command, target, style).await,
         DaemonCommand::Keys(command) => keys::run(command, target, style).await,
+        DaemonCommand::Deprecations(command) => deprecations::run(command, target, style).await,
         DaemonCommand::Audit(command) => audit::run(command, target, style).await,
     }
 }

@@ -5,10 +5,13 @@
 //! name of a [`Principal`].
 
 mod builtin;
+mod client;
 pub mod consul;
+mod deprecations;
+mod describe;
 mod dispatcher;
 pub(crate) mod events;
-mod greeting;
+pub(crate) mod greeting;
 pub(crate) mod jobs;
 mod plugins;
 mod reading;
@@ -24,12 +27,14 @@ pub(crate) mod trail;
 
 use std::sync::Arc;
 
+use protocol::deprecated::ending_members;
 use protocol::manifest::Kind;
-use protocol::{Fault, FaultKind, Json, Request, Role};
-use serde_json::json;
+use protocol::{Deprecated, Fault, FaultKind, Json, Request, Role};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::deprecations::{Deprecations, Use};
 use crate::access::{Access, Deed, Origin, Principal, Wish, resource_of};
 use crate::bus::Bus;
 use crate::certificate::Facts;
@@ -41,7 +46,9 @@ use crate::sight::Sight;
 use crate::sinks::Sinks;
 use crate::store::Store;
 
-pub use builtin::{Builtin, Needs, own_methods};
+pub use builtin::{Builtin, Ending, Needs, own_methods};
+pub use client::{Client, split};
+pub use describe::describe_all;
 use jobs::Jobs;
 pub use session::{Session, SubscriptionAnswer, Wanted};
 pub use shape::Shape;
@@ -65,13 +72,26 @@ pub struct Identity {
     pub consul: config::Consul,
 }
 
+/// In whose name something is asked, from where, and by what.
+#[derive(Debug, Clone, Copy)]
+pub struct By<'a> {
+    /// From where, and on which face.
+    pub origin: Origin,
+    /// Who is logged in.
+    pub principal: Option<&'a Principal>,
+    /// What the client has said of itself.
+    pub client: &'a Client,
+}
+
 /// A request with everything that is known of it.
 #[derive(Debug, Clone, Copy)]
 struct Asked<'a> {
     origin: Origin,
     principal: &'a Principal,
-    /// In lower case.
+    /// In lower case, without a version.
     method: &'a str,
+    /// The version of the namespace it is asked in.
+    version: u32,
     request: &'a Request,
 }
 
@@ -98,6 +118,12 @@ struct Found {
     needs: Needs,
     resource: Option<Arc<str>>,
     secrets: Arc<[String]>,
+    /// From which version of its namespace on this entry holds.
+    since: u32,
+    /// That it is on its way out.
+    deprecated: Option<Arc<Deprecated>>,
+    /// The schema of the arguments, if some of them are on their way out.
+    ending: Option<Arc<Value>>,
 }
 
 /// Answers requests. Cheap to clone.
@@ -115,6 +141,7 @@ struct Shared {
     access: Access,
     clock: Clock,
     jobs: Jobs,
+    deprecations: Deprecations,
 }
 
 /// What calls are answered with.
@@ -142,6 +169,7 @@ impl Dispatch {
         let Floors { store, bus, host, sinks, access, clock, tasks } = floors;
         let greeting = Json::from(json!({"hostname": identity.hostname, "type": "server"}));
         let jobs = Jobs::new(store, bus.clone(), clock.clone(), tasks);
+        let deprecations = Deprecations::new(clock.now());
         Self(Arc::new(Shared {
             identity,
             identify: greeting,
@@ -151,6 +179,7 @@ impl Dispatch {
             access,
             clock,
             jobs,
+            deprecations,
         }))
     }
 
@@ -205,23 +234,39 @@ impl Dispatch {
         principal: Option<&Principal>,
         request: &Request,
     ) -> Result<Json, Fault> {
-        let method = request.method().to_ascii_lowercase();
+        self.call_by(By { origin, principal, client: &Client::default() }, request).await
+    }
+
+    /// The same for a client that has said something of itself: methods are answered in the
+    /// versions it speaks, or in the one that the request's namespace names.
+    ///
+    /// # Errors
+    /// As [`Dispatch::call`].
+    pub async fn call_by(&self, by: By<'_>, request: &Request) -> Result<Json, Fault> {
+        let By { origin, principal, client } = by;
+        let (method, version) = split(&request.method().to_ascii_lowercase());
+        let namespace = method.split('/').next().unwrap_or_default();
+        let version = version.unwrap_or_else(|| client.version_of(namespace));
         if let Some(open) = builtin::answer_anybody(self, principal, &method, request) {
             return open;
         }
         let Some(principal) = principal else {
             let (fault, nobody) = (not_logged_in(), Principal::nobody());
-            let asked = Asked { origin, principal: &nobody, method: &method, request };
+            let asked = Asked { origin, principal: &nobody, method: &method, version, request };
             // What is secret among the arguments is so whoever sends it.
             let secrets = self.find(&asked).map(|found| found.secrets).unwrap_or_default();
             self.refuse(&asked, &secrets, &fault).await;
             return Err(fault);
         };
-        let asked = Asked { origin, principal, method: &method, request };
+        let asked = Asked { origin, principal, method: &method, version, request };
         let found = self.find(&asked)?;
         if let Err(fault) = self.permit(&asked, &found) {
             self.refuse(&asked, &found.secrets, &fault).await;
             return Err(fault);
+        }
+        let used = uses(&asked, &found);
+        if !used.is_empty() {
+            self.note(By { principal: Some(principal), ..by }, used).await;
         }
         match found.kind {
             Kind::Query => self.answer(&asked, &found).await,
@@ -241,25 +286,59 @@ impl Dispatch {
 
     /// Whether there is a method of this name, given as `namespace/name`, for some action.
     pub fn has_method(&self, method: &str) -> bool {
-        let method = method.to_ascii_lowercase();
+        let (method, _) = split(&method.to_ascii_lowercase());
         let own = builtin::table().any(|entry| entry.method == method);
         own || self.0.host.methods().iter().any(|known| known.method.method == method)
     }
 
     fn find(&self, asked: &Asked<'_>) -> Result<Found, Fault> {
-        if let Some(entry) = builtin::find(asked.method, asked.request)? {
+        let Asked { method, version, request, .. } = *asked;
+        self.check_version(method, version)?;
+        if let Some(entry) = builtin::find(method, request, version)? {
             return Ok(Found {
                 plugin: None,
                 kind: entry.kind,
                 needs: entry.needs,
                 resource: entry.resource.map(Arc::from),
                 secrets: Arc::from([]),
+                since: entry.since,
+                deprecated: entry.deprecated.and_then(Ending::read).map(Arc::new),
+                ending: None,
             });
         }
-        let known = self.0.host.method(asked.method, asked.request.action());
-        let known = known.ok_or_else(|| self.no_method(asked.method, asked.request))?;
-        let MethodInfo { plugin, kind, role, resource, secrets, .. } = known;
-        Ok(Found { plugin: Some(plugin), kind, needs: Needs::Role(role), resource, secrets })
+        let known = self.0.host.method(method, request.action(), version);
+        let known = known.ok_or_else(|| self.no_method(method, request))?;
+        let MethodInfo { plugin, kind, role, resource, secrets, since, deprecated, ending, .. } =
+            known;
+        let (plugin, needs) = (Some(plugin), Needs::Role(role));
+        Ok(Found { plugin, kind, needs, resource, secrets, since, deprecated, ending })
+    }
+
+    /// That what this client asks for is on its way out, for the answers of protocols that can say
+    /// so.
+    pub fn ending(&self, client: &Client, request: &Request) -> Option<Arc<Deprecated>> {
+        let (method, version) = split(&request.method().to_ascii_lowercase());
+        let namespace = method.split('/').next().unwrap_or_default();
+        let version = version.unwrap_or_else(|| client.version_of(namespace));
+        match builtin::find(&method, request, version) {
+            Ok(Some(own)) => own.deprecated.and_then(Ending::read).map(Arc::new),
+            Ok(None) => self.0.host.method(&method, request.action(), version)?.deprecated,
+            Err(_) => None,
+        }
+    }
+
+    /// Whether the namespace has this version; of one that nobody has, something else is told.
+    fn check_version(&self, method: &str, version: u32) -> Result<(), Fault> {
+        let namespace = method.split('/').next().unwrap_or_default();
+        let host = &self.0.host;
+        let newest = builtin::newest_version(namespace).or_else(|| host.newest_version(namespace));
+        match newest {
+            Some(newest) if version > newest => {
+                let sentence = format!("{namespace} has no version {version}");
+                Err(Fault::not_found(sentence).with_hint(format!("its newest is {newest}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn permit(&self, asked: &Asked<'_>, found: &Found) -> Result<(), Fault> {
@@ -290,10 +369,10 @@ impl Dispatch {
             request_id: Uuid::from_u128(self.0.clock.stamp().id.as_u128()).to_string(),
             actor: asked.principal.name.clone(),
             role: asked.principal.rights.role_for(least),
+            version: asked.version,
         };
-        let lower = asked.request.namespace.to_ascii_lowercase();
-        let name = asked.request.name.to_ascii_lowercase();
-        let request = Request { namespace: lower, name, args: asked.request.args.clone() };
+        let (namespace, name) = asked.method.split_once('/').unwrap_or((asked.method, ""));
+        let request = Request::new(namespace, name, asked.request.args.clone());
         self.0.host.call(&caller, &request).await
     }
 
@@ -324,6 +403,31 @@ impl Dispatch {
         };
         Fault::not_found(format!("there is no method {method}")).with_hint(hint)
     }
+}
+
+/// What a call uses that is on its way out.
+fn uses(asked: &Asked<'_>, found: &Found) -> Vec<Use> {
+    let called = match (found.since, asked.method.split_once('/')) {
+        (1, _) | (_, None) => asked.method.to_owned(),
+        (since, Some((namespace, name))) => format!("{namespace}@{since}/{name}"),
+    };
+    let what = match asked.request.action().filter(|_| found.deprecated.is_some()) {
+        Some(action) => format!("{called} {action}"),
+        None => called.clone(),
+    };
+    let method = found.deprecated.as_ref().map(|deprecated| Use {
+        kind: deprecations::Kind::Method,
+        what,
+        deprecated: Some(Deprecated::clone(deprecated)),
+    });
+    let members =
+        found.ending.iter().flat_map(|schema| ending_members(schema, &asked.request.args));
+    let members = members.map(|member| Use {
+        kind: deprecations::Kind::Member,
+        what: format!("{called} args.{member}"),
+        deprecated: None,
+    });
+    method.into_iter().chain(members).collect()
 }
 
 fn forbidden(wish: &Wish<'_>, principal: &Principal) -> Fault {

@@ -27,6 +27,8 @@ pub use crate::cli::output::{bytes as bytes_for_people, clean, moment, one_line,
 pub use crate::cli::plugin::child::member;
 pub use crate::cli::when::length;
 pub use crate::dispatch::events::query as log_query;
+pub use crate::dispatch::greeting::introduced;
+pub use crate::dispatch::split;
 pub use crate::dispatch::trail::query as trail_query;
 pub use crate::host::handshake::judge as judge_hello;
 pub use crate::host::permission::{Facts, judge as judge_permission};

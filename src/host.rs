@@ -41,7 +41,7 @@ use std::time::Duration;
 use protocol::link::Progress;
 use protocol::manifest::{ClassDeclaration, Kind, Method};
 use protocol::sandbox::Rights;
-use protocol::{Fault, FaultKind, Json, Request, Role};
+use protocol::{Class, Deprecated, Fault, FaultKind, Json, Request, Role};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -112,6 +112,8 @@ pub struct Caller {
     pub actor: String,
     /// What they may do.
     pub role: Role,
+    /// Which version of the namespace they speak.
+    pub version: u32,
 }
 
 /// Hears what a plugin says of a call while it works on it. It must not wait.
@@ -152,6 +154,12 @@ pub struct MethodInfo {
     pub jobs: usize,
     /// Whether the plugin takes calls at this moment.
     pub ready: bool,
+    /// From which version of the namespace on this entry holds.
+    pub since: u32,
+    /// That it is on its way out.
+    pub deprecated: Option<Arc<Deprecated>>,
+    /// JSON Schema of the arguments, if some of them are on their way out.
+    pub ending: Option<Arc<Value>>,
 }
 
 /// A method and who declares it.
@@ -233,8 +241,9 @@ impl Host {
     ) -> Result<Json, Fault> {
         let table = self.current();
         let method = request.method();
-        let Some((entry, route)) = table.route(&method, request.action()) else {
-            return Err(unknown(&table, &method, request.action()));
+        let action = request.action();
+        let Some((entry, route)) = table.route(&method, action, caller.version) else {
+            return Err(unknown(&table, &method, action));
         };
         entry.counters.calls.add_one();
         let missing = missing(entry, &method, request.action());
@@ -248,10 +257,11 @@ impl Host {
         outcome
     }
 
-    /// What a method needs, if a plugin declares it for this action or for all.
-    pub fn method(&self, method: &str, action: Option<&str>) -> Option<MethodInfo> {
+    /// What a method needs, if a plugin declares it for this action or for all, in the version of
+    /// its namespace that is given or the newest one before it.
+    pub fn method(&self, method: &str, action: Option<&str>, version: u32) -> Option<MethodInfo> {
         let table = self.current();
-        let (entry, route) = table.route(method, action)?;
+        let (entry, route) = table.route(method, action, version)?;
         Some(MethodInfo {
             plugin: route.plugin.clone(),
             kind: route.kind,
@@ -261,12 +271,20 @@ impl Host {
             resumable: route.resumable,
             jobs: route.jobs,
             ready: is_ready(entry) && missing(entry, method, action).is_none(),
+            since: route.since,
+            deprecated: route.deprecated.clone(),
+            ending: route.ending.clone(),
         })
     }
 
     /// Runs one command as the daemon's own user, without a shell, until it has ended.
     pub async fn run_command(&self, run: CommandRun<'_>) -> CommandEnd {
         command::run(self.context.settings.launcher.as_deref(), run).await
+    }
+
+    /// The newest version of a namespace that some plugin has; `None` when none has it.
+    pub fn newest_version(&self, namespace: &str) -> Option<u32> {
+        self.current().newest(namespace)
     }
 
     /// Every declared method, by plugin.
@@ -291,6 +309,14 @@ impl Host {
                 class: class.clone(),
             };
             face.spec.manifest.events.iter().map(declare).collect()
+        })
+    }
+
+    /// Every declared class that is on its way out.
+    pub fn ending_classes(&self) -> Vec<(Class, Deprecated)> {
+        self.declared(|_, face| {
+            let ending = face.spec.manifest.events.iter();
+            ending.filter_map(|it| Some((it.class.clone(), it.deprecated.clone()?))).collect()
         })
     }
 

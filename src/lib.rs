@@ -13,7 +13,7 @@
 //! | 4 | [`host`], [`access`], [`sinks`] | plugin processes; who may what; deliveries to others |
 //! | 3 | [`bus`] | publish, subscribe, replay, priorities, lag |
 //! | 2 | [`store`], [`outbound`] | the only SQL; requests to others |
-//! | 1 | [`config`], [`clock`], [`bucket`], [`lifecycle`], [`sight`] | settings; the time; a rate; tasks; which events one may hear |
+//! | 1 | [`config`], [`clock`], [`bucket`], [`lifecycle`], [`sight`], [`description`] | settings; the time; a rate; tasks; which events one may hear; what there is, as documents |
 //! | 0 | the crate `protocol`, [`certificate`] | words; what a certificate says |
 //!
 //! Beside the tower stands [`cli`], on floor 0 alone.
@@ -23,6 +23,7 @@ pub mod certificate;
 pub mod bucket;
 pub mod clock;
 pub mod config;
+pub mod description;
 pub mod lifecycle;
 pub mod sight;
 

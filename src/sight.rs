@@ -108,6 +108,20 @@ impl Sight {
             self.layers.iter().all(|layer| layer.shows(least, class, subject))
         }
     }
+
+    /// Whether its holder may hear some event of this class, whatever it is about.
+    pub fn may_show(&self, class: &str) -> bool {
+        self.layers.is_empty() || {
+            let least = self.classes.least(class);
+            self.layers.iter().all(|layer| {
+                let by_level = least.is_some_and(|least| layer.level >= Some(least));
+                let granted = |hearing: &Hearing| {
+                    hearing.classes.iter().any(|pattern| covers(pattern, class))
+                };
+                by_level || layer.hearings.iter().any(granted)
+            })
+        }
+    }
 }
 
 impl Default for Sight {

@@ -1,14 +1,15 @@
 //! The daemon's own methods, in one table: what they are, what they do and who may call them.
 
 use protocol::manifest::Kind;
-use protocol::{Fault, Json, Request, Role};
+use protocol::{Deprecated, Fault, Json, Request, Role};
 use schemars::JsonSchema;
 
+use super::describe::Discover;
 use super::greeting::{Greeting, Hello, Identified, Usable};
-use super::shape::{Anything, Nothing, Shape, answered, asked};
+use super::shape::{Anything, Document, Nothing, Shape, answered, asked, read};
 use super::{
-    Asked, Dispatch, consul, dispatcher, events, jobs, plugins, sessions, settings, sinks, talk,
-    tokens, trail,
+    Asked, Dispatch, consul, deprecations, dispatcher, events, jobs, plugins, sessions, settings,
+    sinks, talk, tokens, trail,
 };
 use crate::access::Principal;
 
@@ -19,6 +20,10 @@ pub struct Builtin {
     pub method: &'static str,
     /// The value of `args.action` this entry is about.
     pub action: Option<&'static str>,
+    /// From which version of its namespace on it holds.
+    pub since: u32,
+    /// That it is on its way out.
+    pub deprecated: Option<Ending>,
     /// Whether it changes anything.
     pub kind: Kind,
     /// Who may call it.
@@ -33,6 +38,30 @@ pub struct Builtin {
     pub answer: Shape,
     /// Arguments that work on any machine, as JSON texts without `action`.
     pub examples: &'static [&'static str],
+}
+
+/// That an entry is on its way out, as [`Deprecated`] says it.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// The day from which on it should not be used in anything new.
+    pub since: &'static str,
+    /// What to use in its place.
+    pub instead: Option<&'static str>,
+    /// The day from which on it may be gone.
+    pub until: Option<&'static str>,
+}
+
+impl Ending {
+    /// With its days read; `None` when they are none, which a test of the table refuses.
+    pub(super) fn read(self) -> Option<Deprecated> {
+        let until = match self.until {
+            Some(day) => Some(day.parse().ok()?),
+            None => None,
+        };
+        let (since, instead) = (self.since.parse().ok()?, self.instead.map(str::to_owned));
+        let read = Deprecated { since, instead, until };
+        read.check().is_ok().then_some(read)
+    }
 }
 
 /// What somebody needs for a call.
@@ -53,8 +82,19 @@ const fn query<A: JsonSchema, R: JsonSchema>(
     summary: &'static str,
 ) -> Builtin {
     let (args, answer): (Shape, Shape) = (asked::<A>, answered::<R>);
-    let (action, kind, resource) = (None, Kind::Query, None);
-    Builtin { method, action, kind, needs, resource, summary, args, answer, examples: &[] }
+    Builtin {
+        method,
+        action: None,
+        since: 1,
+        deprecated: None,
+        kind: Kind::Query,
+        needs,
+        resource: None,
+        summary,
+        args,
+        answer,
+        examples: &[],
+    }
 }
 
 /// A method that changes something.
@@ -95,10 +135,16 @@ const SINK: &str = "/sinks/{name}";
 const CONSUL: &str = "/consul/{name}";
 
 /// What can be called on every connection.
-const TABLE: [Builtin; 41] = [
+const TABLE: [Builtin; 43] = [
     query::<Nothing, Identified>("rpc/identify", ANYBODY, "Says which machine this is")
         .like(&["{}"]),
     query::<Nothing, Usable>("rpc/query", LOGIN, "Lists the methods you may use").like(&["{}"]),
+    query::<Discover, Document>(
+        "rpc/discover",
+        LOGIN,
+        "Describes what you may use and hear, for programs that make clients",
+    )
+    .like(&["{}", r#"{"as":"asyncapi"}"#, r#"{"as":"openapi"}"#]),
     query::<Hello, Greeting>(
         "rpc/hello",
         ANYBODY,
@@ -126,6 +172,12 @@ const TABLE: [Builtin; 41] = [
     )
     .about(CONSUL)
     .like(&[r#"{"name":"deploy","payload":"djc="}"#]),
+    query::<deprecations::Asked, deprecations::Report>(
+        "rpc/deprecations",
+        OPERATOR,
+        "Says which client has used what is on its way out, since the daemon started",
+    )
+    .like(&["{}"]),
     query::<Nothing, plugins::Listed>(
         "rpc/plugins",
         VIEWER,
@@ -359,23 +411,48 @@ pub(super) fn is_of_conversation(method: &str) -> bool {
     CONVERSATION.iter().any(|entry| entry.method == method)
 }
 
-/// The entry for this call; `None` when the daemon itself has no such method.
+/// Whether a method is about the connection it comes on.
+pub(super) fn is_of_connection(method: &str) -> bool {
+    is_of_conversation(method) || method == "events/subscribe"
+}
+
+/// The entry for this call in this version of its namespace; `None` when the daemon itself has no such method.
 ///
 /// # Errors
 /// `bad-request` when the method needs another action.
-pub(super) fn find(method: &str, request: &Request) -> Result<Option<&'static Builtin>, Fault> {
-    let mut entries = TABLE.iter().filter(|entry| entry.method == method).peekable();
-    if entries.peek().is_none() {
+pub(super) fn find(
+    method: &str,
+    request: &Request,
+    version: u32,
+) -> Result<Option<&'static Builtin>, Fault> {
+    pick(&TABLE, method, request.action(), version)
+}
+
+/// The newest version of a namespace of the daemon; `None` when it is not the daemon's.
+pub(super) fn newest_version(namespace: &str) -> Option<u32> {
+    let of = |method: &str| method.split('/').next() == Some(namespace);
+    own_methods().filter(|entry| of(entry.method)).map(|entry| entry.since).max()
+}
+
+/// Of the entries for this method and action the newest that is not newer than `version`.
+fn pick<'a>(
+    table: &'a [Builtin],
+    method: &str,
+    wanted: Option<&str>,
+    version: u32,
+) -> Result<Option<&'a Builtin>, Fault> {
+    let known = |entry: &&Builtin| entry.method == method && entry.since <= version;
+    let entries: Vec<&Builtin> = table.iter().filter(known).collect();
+    if entries.is_empty() {
         return Ok(None);
     }
-    let wanted = request.action();
-    let entries: Vec<&Builtin> = entries.collect();
     // The original takes the actions of this one method in any case.
     let is_wanted = |has: &str| match method {
         "rpc/dispatcher" => wanted.is_some_and(|wanted| wanted.eq_ignore_ascii_case(has)),
         _ => Some(has) == wanted,
     };
-    let found = entries.iter().find(|entry| entry.action.is_none_or(is_wanted));
+    let fits = |entry: &&&Builtin| entry.action.is_none_or(is_wanted);
+    let found = entries.iter().filter(fits).max_by_key(|entry| entry.since);
     found.map(|entry| Some(*entry)).ok_or_else(|| {
         let known: Vec<&str> = entries.iter().filter_map(|entry| entry.action).collect();
         let known = known.join(", ");
@@ -392,7 +469,7 @@ pub(super) fn answer_anybody(
 ) -> Option<Result<Json, Fault>> {
     match method {
         "rpc/identify" => Some(Ok(dispatch.identify())),
-        "rpc/hello" => Some(dispatch.hello(principal, &request.args)),
+        "rpc/hello" => Some(dispatch.hello(principal, &request.args).map(|(answer, _)| answer)),
         _ => None,
     }
 }
@@ -403,6 +480,8 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
     let args = &request.args;
     match (method, request.action()) {
         ("rpc/query", _) => dispatch.query(principal),
+        ("rpc/discover", _) => Ok(dispatch.discover(principal, &read(args)?)),
+        ("rpc/deprecations", _) => dispatch.deprecations(&read(args)?),
         ("rpc/roles", _) => tokens::roles(dispatch),
         ("events/list", _) => events::list(dispatch, principal, args).await,
         ("events/fire", _) => events::fire(dispatch, asked).await,
@@ -421,5 +500,48 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
             Err(Fault::bad_request("events/subscribe needs a websocket connection"))
         }
         _ => Err(Fault::not_found(format!("there is no method {method}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shape::Nothing;
+    use super::*;
+
+    impl Builtin {
+        const fn from(self, since: u32) -> Self {
+            Self { since, ..self }
+        }
+
+        const fn until(self, deprecated: Ending) -> Self {
+            Self { deprecated: Some(deprecated), ..self }
+        }
+    }
+
+    #[test]
+    fn every_version_finds_its_own_entry() {
+        let entry = |action| query::<Nothing, Nothing>("a/b", LOGIN, "x").on(action);
+        let table = [entry("list"), entry("list").from(3), entry("make").from(2)];
+        let since = |action, version| {
+            pick(&table, "a/b", Some(action), version).map(|found| found.map(|entry| entry.since))
+        };
+        assert_eq!(since("list", 1), Ok(Some(1)));
+        assert_eq!(since("list", 2), Ok(Some(1)));
+        assert_eq!(since("list", 4), Ok(Some(3)));
+        assert!(since("make", 1).is_err(), "there is the method, but not yet this action");
+        assert_eq!(since("make", 2), Ok(Some(2)));
+        assert_eq!(pick(&table, "a/c", None, 9).unwrap().map(|entry| entry.since), None);
+    }
+
+    #[test]
+    fn the_days_of_every_ending_are_days() {
+        let ending = Ending { since: "2026-01-01", instead: None, until: Some("2027-01-01") };
+        let entry = query::<Nothing, Nothing>("a/b", LOGIN, "x").until(ending);
+        assert!(entry.deprecated.and_then(Ending::read).is_some());
+        let swapped = Ending { since: "2027-01-01", until: Some("2026-01-01"), ..ending };
+        assert_eq!(swapped.read(), None);
+        for own in own_methods() {
+            assert!(own.deprecated.is_none_or(|it| it.read().is_some()), "{}", own.method);
+        }
     }
 }

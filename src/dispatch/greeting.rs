@@ -2,17 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use protocol::manifest::Kind;
+use protocol::manifest::{Kind, VERSION_MAX};
 use protocol::{Fault, Json, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::client::{Client, VERSIONS_MAX, short};
 use super::shape::{read, said};
 use super::{Builtin, Dispatch, Identity, Needs, PROTOCOL, builtin};
 use crate::access::{Principal, Wish};
 use crate::host::DeclaredMethod;
+
+/// The longest name of a namespace (see `protocol::manifest`).
+const NAMESPACE_BYTES_MAX: usize = 64;
+/// What can be used beyond the classic protocol.
+const FEATURES: [&str; 9] = [
+    "cursor",
+    "filter",
+    "gap",
+    "heartbeat",
+    "overflow",
+    "fire",
+    "history",
+    "versions",
+    "deprecations",
+];
 
 /// Answer to `rpc/identify`.
 #[derive(Serialize, JsonSchema)]
@@ -33,19 +49,19 @@ pub(super) struct Hello {
     /// The protocol versions the client speaks; absent: any.
     protocols: Option<Vec<u64>>,
     /// Who the client is, for whoever looks after this machine.
-    #[serde(rename = "client")]
-    _client: Option<Client>,
+    client: Option<Named>,
+    /// Which version of a namespace the client speaks, for each that it speaks another than 1 of.
+    #[serde(default)]
+    versions: BTreeMap<String, u32>,
 }
 
 /// Who a client is.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct Client {
+#[derive(Default, Deserialize, JsonSchema)]
+pub(super) struct Named {
     /// The program's name.
-    #[serde(rename = "name")]
-    _name: Option<String>,
+    name: Option<String>,
     /// Its version.
-    #[serde(rename = "version")]
-    _version: Option<String>,
+    version: Option<String>,
 }
 
 /// Answer to `rpc/hello`.
@@ -55,6 +71,9 @@ pub(super) struct Greeting {
     protocol: u64,
     /// The daemon's version.
     version: &'static str,
+    /// The versions of namespaces that the client is answered in from here on, where it has named
+    /// one.
+    versions: BTreeMap<String, u32>,
     /// What can be used beyond the classic protocol.
     features: Vec<&'static str>,
     /// The machine's name.
@@ -130,18 +149,23 @@ impl Dispatch {
         said(&found.into_iter().map(|(method, writes)| (method, word(writes))).collect::<Usable>())
     }
 
-    pub(super) fn hello(&self, principal: Option<&Principal>, args: &Value) -> Result<Json, Fault> {
-        let Hello { protocols, .. } = read(args)?;
-        if protocols.is_some_and(|offered| !offered.contains(&PROTOCOL)) {
-            return Err(Fault::bad_request("none of the client's protocols is spoken here")
-                .with_details(json!({ "protocols": [PROTOCOL] })));
-        }
+    /// The answer to `rpc/hello`, and what the client has said of itself.
+    ///
+    /// # Errors
+    /// `bad-request` when no protocol of the client's is spoken here, or the arguments are wrong.
+    pub fn hello(
+        &self,
+        principal: Option<&Principal>,
+        args: &Value,
+    ) -> Result<(Json, Client), Fault> {
+        let client = introduced(args)?;
         let Identity { hostname, certificate, instance, limits, .. } = self.identity();
         let fingerprint = certificate.borrow().fingerprint.clone();
-        said(&Greeting {
+        let answer = said(&Greeting {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION"),
-            features: vec!["cursor", "filter", "gap", "heartbeat", "overflow", "fire", "history"],
+            versions: client.versions.clone(),
+            features: FEATURES.to_vec(),
             hostname: hostname.clone(),
             fingerprint,
             instance: *instance,
@@ -155,6 +179,31 @@ impl Dispatch {
                 queue_bytes: limits.queue_bytes,
             },
             principal: principal.map(|who| Who { name: who.name.clone(), role: who.role.clone() }),
-        })
+        })?;
+        Ok((answer, client))
     }
+}
+
+/// What a client says of itself in `rpc/hello`.
+///
+/// # Errors
+/// `bad-request` when no protocol of the client's is spoken here, or the arguments are wrong.
+pub fn introduced(args: &Value) -> Result<Client, Fault> {
+    let Hello { protocols, client, versions } = read(args)?;
+    if protocols.is_some_and(|offered| !offered.contains(&PROTOCOL)) {
+        return Err(Fault::bad_request("none of the client's protocols is spoken here")
+            .with_details(json!({ "protocols": [PROTOCOL] })));
+    }
+    let is_right = |(namespace, version): (&String, &u32)| {
+        namespace.len() <= NAMESPACE_BYTES_MAX && (1..=VERSION_MAX).contains(version)
+    };
+    if versions.len() > VERSIONS_MAX || !versions.iter().all(is_right) {
+        let sentence = format!(
+            "\"versions\" names a version from 1 to {VERSION_MAX} for {VERSIONS_MAX} namespaces at most"
+        );
+        return Err(Fault::bad_request(sentence));
+    }
+    let Named { name, version } = client.unwrap_or_default();
+    let word = |text: Option<String>| short(&text.unwrap_or_default());
+    Ok(Client { name: word(name), version: word(version), versions, opted_in: true })
 }

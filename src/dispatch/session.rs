@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Cursor, Event, Fault, FaultKind, Filter, Overflow, Start, Time};
+use protocol::{Cursor, Event, Fault, FaultKind, Filter, Json, Overflow, Start, Time};
+use serde_json::Value;
 
-use super::{Dispatch, not_logged_in};
+use super::{By, Client, Dispatch, not_logged_in};
 use crate::access::challenge::Challenge;
 use crate::access::{Login, Origin, Principal, Proof, SESSION_SECONDS};
 use crate::bus::{Face, Outlet, Standing, Subscribe, Subscription};
@@ -49,6 +50,8 @@ pub struct Session {
     /// What an RSA key is to answer.
     challenge: Option<Challenge>,
     subscriptions: HashMap<String, Subscription>,
+    /// What the client has said of itself.
+    client: Arc<Client>,
 }
 
 impl Session {
@@ -56,7 +59,23 @@ impl Session {
     pub fn new(dispatch: Dispatch, origin: Origin, principal: Option<Principal>) -> Self {
         let subscriptions = HashMap::new();
         let (era, kept) = (dispatch.access().era(), Time::default());
-        Self { dispatch, origin, principal, era, token: None, kept, challenge: None, subscriptions }
+        let (token, challenge, client) = (None, None, Arc::default());
+        Self { dispatch, origin, principal, era, token, kept, challenge, subscriptions, client }
+    }
+
+    /// Takes what the client says of itself; the answer to `rpc/hello`.
+    ///
+    /// # Errors
+    /// As [`Dispatch::hello`]; then what it said before still holds.
+    pub fn hello(&mut self, args: &Value) -> Result<Json, Fault> {
+        let (answer, client) = self.dispatch.hello(self.principal.as_ref(), args)?;
+        self.client = Arc::new(client);
+        Ok(answer)
+    }
+
+    /// What the client has said of itself.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
     }
 
     /// Where it comes from.
@@ -183,6 +202,9 @@ impl Session {
         self.subscriptions.remove(&key);
         self.check_room_for(1)?;
         let Wanted { filter, start, overflow, face, outlet } = wanted;
+        let (origin, client) = (self.origin, Arc::clone(&self.client));
+        let by = By { origin, principal: self.principal.as_ref(), client: &client };
+        self.dispatch.note_classes(by, &filter).await;
         let interest = Interest { filter, sight };
         let wanted = Subscribe { interest, start, overflow, face, outlet };
         let subscription = self.dispatch.0.bus.subscribe(wanted, answer).await?;

@@ -12,6 +12,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// A document in a form of its own.
+#[derive(JsonSchema)]
+pub(super) struct Document {}
+
 /// Makes the JSON Schema of a type.
 pub type Shape = fn() -> Value;
 

@@ -32,7 +32,7 @@ pub(crate) async fn ask(
     let time = watch.as_ref().map_or(route.timeout, |watch| watch.timeout);
     let deadline = Instant::now() + time;
     let mut face = entry.face.clone();
-    let mut params = parameters(&face, time, caller, request)?;
+    let mut params = parameters(&face, (route.since, time), caller, request)?;
     let mut link = link_of(&mut face)?;
     loop {
         // Held until the answer is there.
@@ -66,7 +66,7 @@ fn link_of(face: &mut watch::Receiver<Face>) -> Result<Link, Fault> {
 
 fn parameters(
     face: &watch::Receiver<Face>,
-    time: Duration,
+    (version, time): (u32, Duration),
     caller: &Caller,
     request: &Request,
 ) -> Result<Json, Fault> {
@@ -75,6 +75,7 @@ fn parameters(
         actor: caller.actor.clone(),
         role: caller.role,
         deadline_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        version,
     };
     let Request { namespace, name, args } = request.clone();
     let params = Json::of(&Call { namespace, name, args, ctx }).map_err(|error| {

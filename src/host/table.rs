@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::deprecated::has_ending;
 use protocol::link::VERSIONS;
 use protocol::manifest::Kind;
-use protocol::{Class, Role, Time};
+use protocol::{Class, Deprecated, Role, Time};
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::discover::{Origin, PluginSpec, Refusal};
@@ -34,12 +36,18 @@ pub(crate) struct Table {
     pub(crate) entries: BTreeMap<String, Entry>,
     refused: Vec<PluginStatus>,
     routes: HashMap<String, Vec<Route>>,
+    /// The newest version of each namespace.
+    newest: HashMap<String, u32>,
 }
 
 /// One entry of a manifest's `methods`.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     action: Option<String>,
+    pub(crate) since: u32,
+    pub(crate) deprecated: Option<Arc<Deprecated>>,
+    /// The schema of the arguments, if some of them are on their way out.
+    pub(crate) ending: Option<Arc<Value>>,
     pub(crate) plugin: String,
     pub(crate) kind: Kind,
     pub(crate) role: Role,
@@ -53,19 +61,32 @@ pub(crate) struct Route {
 impl Table {
     pub(crate) fn new(entries: BTreeMap<String, Entry>, refused: Vec<PluginStatus>) -> Self {
         let mut routes: HashMap<String, Vec<Route>> = HashMap::new();
+        let mut newest: HashMap<String, u32> = HashMap::new();
         for entry in entries.values().filter(|entry| entry.commands.is_some()) {
             let spec = Arc::clone(&entry.face.borrow().spec);
             for (method, route) in routes_of(&spec) {
+                let namespace = method.split('/').next().unwrap_or_default().to_owned();
+                let version = newest.entry(namespace).or_default();
+                *version = route.since.max(*version);
                 routes.entry(method).or_default().push(route);
             }
         }
-        Self { entries, refused, routes }
+        Self { entries, refused, routes, newest }
     }
 
-    /// The way to a method: the entry for this action, else the one for all.
-    pub(crate) fn route(&self, method: &str, action: Option<&str>) -> Option<(&Entry, &Route)> {
+    /// The way to a method: the entry for this action, else the one for all; of several versions
+    /// the newest that is not newer than this one.
+    pub(crate) fn route(
+        &self,
+        method: &str,
+        action: Option<&str>,
+        version: u32,
+    ) -> Option<(&Entry, &Route)> {
         let routes = self.routes.get(method)?;
-        let of = |action: Option<&str>| routes.iter().find(|r| r.action.as_deref() == action);
+        let of = |action: Option<&str>| {
+            let mine = routes.iter().filter(|r| r.action.as_deref() == action);
+            mine.filter(|r| r.since <= version).max_by_key(|r| r.since)
+        };
         let route = action.and_then(|action| of(Some(action))).or_else(|| of(None))?;
         Some((self.entries.get(&route.plugin)?, route))
     }
@@ -79,6 +100,11 @@ impl Table {
             declared.map(|class| (class.class.clone(), class.role)).collect::<Vec<_>>()
         };
         running.flat_map(audible).collect()
+    }
+
+    /// The newest version of a namespace; `None` when no plugin has it.
+    pub(crate) fn newest(&self, namespace: &str) -> Option<u32> {
+        self.newest.get(namespace).copied()
     }
 
     /// Whether the method exists for some action.
@@ -110,6 +136,9 @@ fn routes_of(spec: &PluginSpec) -> impl Iterator<Item = (String, Route)> {
     manifest.methods.iter().map(|method| {
         let route = Route {
             action: method.action.clone(),
+            since: method.since,
+            deprecated: method.deprecated.clone().map(Arc::new),
+            ending: has_ending(&method.params).then(|| Arc::new(method.params.clone())),
             plugin: manifest.id.clone(),
             kind: method.kind,
             role: method.role,

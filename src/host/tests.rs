@@ -82,7 +82,8 @@ impl Yard {
     async fn call(&self, name: &str, args: Value) -> Result<Value, Fault> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let request_id = format!("r{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-        let caller = Caller { request_id, actor: "local:test".to_owned(), role: Role::Operator };
+        let caller =
+            Caller { request_id, actor: "local:test".to_owned(), role: Role::Operator, version: 1 };
         let answer = self.host.call(&caller, &Request::new("kit", name, args)).await?;
         Ok(answer.read().unwrap())
     }

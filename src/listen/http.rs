@@ -31,6 +31,7 @@ use super::rest::{self, Answer};
 use super::routes::{self, Route};
 use super::stream::Stream;
 use crate::access::{Origin, Peer, Principal, Proof};
+use crate::description::Form;
 use crate::dispatch::Dispatch;
 use crate::lifecycle::Tasks;
 
@@ -85,7 +86,7 @@ impl Connection {
         if let Err(fault) = self.pages.check(request.headers()) {
             tracing::warn!(peer = %self.peer, "refused: {fault}");
             return match route {
-                Route::SysAdm | Route::CloudEvents => rest::refusal(&fault),
+                Route::SysAdm | Route::CloudEvents | Route::Document(_) => rest::refusal(&fault),
                 Route::JsonRpc => jsonrpc::refusal(&fault),
                 Route::Consul => consul::refusal(&fault),
             };
@@ -95,6 +96,7 @@ impl Connection {
             Route::JsonRpc => jsonrpc::answer(self, request).await,
             Route::CloudEvents => self.cloudevents(request).await,
             Route::Consul => consul::answer(self, request).await,
+            Route::Document(form) => self.document(request, form).await,
         }
     }
 
@@ -108,6 +110,17 @@ impl Connection {
             return upgraded.unwrap_or_else(|fault| rest::refusal(&fault));
         }
         rest::answer(&self.dispatch, (self.peer, principal.as_ref()), request).await
+    }
+
+    /// `/openrpc.json` and its like: `rpc/discover` with the document alone as its answer.
+    async fn document(&self, request: Request<Incoming>, form: Form) -> Answer {
+        match self.authenticate(request.headers()).await {
+            Ok(principal) => {
+                rest::document(&self.dispatch, (self.peer, principal.as_ref()), &request, form)
+                    .await
+            }
+            Err(fault) => rest::refusal(&fault),
+        }
     }
 
     /// Who asks: the local peer, or whoever the `Authorization` header proves; they have a place

@@ -2,6 +2,8 @@
 
 mod service;
 
+use std::sync::Arc;
+
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -61,14 +63,15 @@ async fn post(
     request: Request<Incoming>,
 ) -> Result<Option<Vec<u8>>, Fault> {
     let Connection { dispatch, peer, .. } = connection;
+    let client = Arc::new(rest::client_of(request.headers()));
     let body = rest::read_body(dispatch, principal.as_ref(), request).await?;
     let Ok(text) = std::str::from_utf8(&body) else {
         let fault = Fault::bad_request("the request's body is not UTF-8");
         let error = jsonrpc::error_of(jsonrpc::PARSE_ERROR, &fault);
         return Ok(Some(jsonrpc::error("null", &error)));
     };
-    let service =
-        Service::new(dispatch.clone(), Origin { peer: *peer, face: "jsonrpc" }, principal, None);
+    let origin = Origin { peer: *peer, face: "jsonrpc" };
+    let service = Service::new(dispatch.clone(), origin, principal, client, None);
     Ok(service.answer(text).await)
 }
 

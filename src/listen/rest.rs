@@ -1,17 +1,25 @@
 //! REST: one HTTP request is one call.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
+};
 use hyper::{Method, Request, Response, StatusCode};
-use protocol::{Fault, FaultKind, Json};
-use serde_json::Value;
+use protocol::{Deprecated, Fault, FaultKind, Json};
+use serde_json::{Value, json};
 
 use crate::access::{Origin, Peer, Principal};
 use crate::config::Limits;
-use crate::dispatch::Dispatch;
+use crate::description::Form;
+use crate::dispatch::{By, Client, Dispatch};
 use crate::wire::sysadm;
+
+/// What the audit trail and the list of deprecations call this face.
+const FACE: &str = "rest";
 
 /// The answer to any request.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -28,20 +36,78 @@ pub(super) async fn answer(
         _ => return refusal(&Fault::bad_request("use GET, POST or PUT")),
     }
     match call(dispatch, (peer, principal), request).await {
-        Ok(args) => said(StatusCode::OK, &args),
+        Ok((args, ending)) => {
+            let mut answer = said(StatusCode::OK, &args);
+            if let Some(ending) = ending {
+                farewell(answer.headers_mut(), &ending);
+            }
+            answer
+        }
         Err(fault) => refusal(&fault),
     }
+}
+
+/// That what was called is on its way out: since when (RFC 9745), from when on it may be gone (RFC
+/// 8594), and what comes after it (RFC 5829).
+fn farewell(headers: &mut HeaderMap, ending: &Deprecated) {
+    let mut add = |name: &'static str, value: String| {
+        // A sentence in place of a method may hold what a header cannot.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    };
+    add("deprecation", format!("@{}", ending.since.begins().micros() / 1_000_000));
+    if let Some(until) = ending.until {
+        add("sunset", until.http_date());
+    }
+    let is_method = |text: &&String| {
+        text.contains('/')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/@-_".contains(&b))
+    };
+    if let Some(method) = ending.instead.as_ref().filter(is_method) {
+        add("link", format!("</{method}>; rel=\"successor-version\""));
+    }
+}
+
+/// Answers a request for a document.
+pub(super) async fn document(
+    dispatch: &Dispatch,
+    (peer, principal): (Peer, Option<&Principal>),
+    request: &Request<Incoming>,
+    form: Form,
+) -> Answer {
+    if *request.method() != Method::GET {
+        let mut answer = refusal(&Fault::bad_request("use GET"));
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        return answer;
+    }
+    let client = client_of(request.headers());
+    let by = By { origin: Origin { peer, face: FACE }, principal, client: &client };
+    let asked = protocol::Request::new("rpc", "discover", json!({ "as": form.as_str() }));
+    match dispatch.call_by(by, &asked).await {
+        Ok(document) => json(StatusCode::OK, document.text().to_owned()),
+        Err(fault) => refusal(&fault),
+    }
+}
+
+/// What a client says of itself over HTTP: its `User-Agent`.
+pub(super) fn client_of(headers: &HeaderMap) -> Client {
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    Client::named(agent.unwrap_or_default())
 }
 
 async fn call(
     dispatch: &Dispatch,
     (peer, principal): (Peer, Option<&Principal>),
     request: Request<Incoming>,
-) -> Result<Json, Fault> {
+) -> Result<(Json, Option<Arc<Deprecated>>), Fault> {
+    let client = client_of(request.headers());
     let (namespace, name) = method_of(request.uri().path())?;
     let args = args_of(&read_body(dispatch, principal, request).await?)?;
-    let origin = Origin { peer, face: "rest" };
-    dispatch.call(origin, principal, &protocol::Request { namespace, name, args }).await
+    let by = By { origin: Origin { peer, face: FACE }, principal, client: &client };
+    let request = protocol::Request { namespace, name, args };
+    let answer = dispatch.call_by(by, &request).await?;
+    Ok((answer, dispatch.ending(&client, &request)))
 }
 
 /// Namespace and name: the first and the last segment of the path, as the original server reads it.

@@ -5,6 +5,8 @@
 //! of another face's paths is a namespace that no plugin may have
 //! ([`protocol::manifest::RESERVED_NAMESPACES`]).
 
+use crate::description::Form;
+
 /// A face, as far as HTTP has to tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
@@ -16,6 +18,8 @@ pub(super) enum Route {
     CloudEvents,
     /// Consul's clients.
     Consul,
+    /// What the daemon says of itself: `/openrpc.json` and its like.
+    Document(Form),
 }
 
 /// The face for a path.
@@ -24,8 +28,14 @@ pub(super) fn of(path: &str) -> Route {
         Some("jsonrpc") => Route::JsonRpc,
         Some("cloudevents") => Route::CloudEvents,
         Some("v1") => Route::Consul,
-        _ => Route::SysAdm,
+        _ => document(path).map_or(Route::SysAdm, Route::Document),
     }
+}
+
+/// The form of which a path is the document.
+fn document(path: &str) -> Option<Form> {
+    let name = path.strip_prefix('/')?.strip_suffix(".json")?;
+    Form::ALL.into_iter().find(|form| form.as_str() == name)
 }
 
 #[cfg(test)]
@@ -43,6 +53,17 @@ mod tests {
             ("*", Route::SysAdm),
         ] {
             assert_eq!(of(path), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_document_has_one_path() {
+        assert_eq!(of("/openrpc.json"), Route::Document(Form::OpenRpc));
+        assert_eq!(of("/asyncapi.json"), Route::Document(Form::AsyncApi));
+        let others =
+            ["/", "/openrpc", "/openrpc.json/", "/x/openrpc.json", "/OpenRPC.json", "/.json"];
+        for other in others {
+            assert_eq!(of(other), Route::SysAdm, "{other}");
         }
     }
 }

@@ -7,7 +7,7 @@ mod events;
 
 use std::borrow::Cow;
 
-use protocol::{Fault, Json};
+use protocol::{Deprecated, Fault, Json, Request};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -114,6 +114,16 @@ pub fn answer_to(namespace: &str, name: &str, id: &str, args: &Json) -> Vec<u8> 
     envelope(args.text(), id, name, namespace)
 }
 
+/// The same for a client that opted in, which is told that what it asked for is on its way out.
+pub fn farewell_to(request: &Request, id: &str, args: &Json, deprecated: &Deprecated) -> Vec<u8> {
+    // Its members are texts, so printing cannot fail. What is inserted stands where the alphabet
+    // has it: behind `args`.
+    let told = serde_json::to_string(deprecated).unwrap_or_default();
+    let args = format!("{},\"deprecated\":{told}", args.text());
+    let name = if id.is_empty() { request.name.as_str() } else { "response" };
+    envelope(&args, id, name, &request.namespace)
+}
+
 /// The frame of a refusal.
 pub fn refusal(id: &str, fault: &Fault) -> Vec<u8> {
     envelope(&refusal_args(fault).to_string(), id, "error", "error")
@@ -189,6 +199,10 @@ mod tests {
         let args = Json::of(&json!({"type":"server"})).unwrap();
         let expected = r#"{"args":{"type":"server"},"id":"1","name":"response","namespace":"RPC"}"#;
         assert_eq!(text(&answer(&said, &args)), expected);
+        let request = Request::new("kit", "echo", Value::Null);
+        let deprecated = serde_json::from_value(json!({"since": "2026-01-02"})).unwrap();
+        let expected = r#"{"args":{"type":"server"},"deprecated":{"since":"2026-01-02"},"id":"1","name":"response","namespace":"kit"}"#;
+        assert_eq!(text(&farewell_to(&request, "1", &args, &deprecated)), expected);
         let fault = text(&refusal("9", &Fault::bad_request("no")));
         let value: Value = serde_json::from_str(&fault).unwrap();
         assert_eq!(value["args"]["code"], "400");

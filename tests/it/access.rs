@@ -16,7 +16,7 @@ use crate::harness::{Door, PATIENCE, Running, Site, binary, until};
 use crate::http::{self, Reply};
 
 /// The daemon's own methods, as `docs/protocols/sysadm.md` says: action, writes, least role.
-const OWN: [(&str, &str, bool, Role); 36] = [
+const OWN: [(&str, &str, bool, Role); 42] = [
     ("rpc/query", "", false, Role::Viewer),
     ("events/subscribe", "", false, Role::Viewer),
     ("events/list", "", false, Role::Viewer),
@@ -42,6 +42,12 @@ const OWN: [(&str, &str, bool, Role); 36] = [
     ("rpc/tokens", "revoke", true, Role::Admin),
     ("rpc/tokens", "describe", false, Role::Viewer),
     ("rpc/tokens", "rotate", true, Role::Viewer),
+    ("rpc/discover", "", false, Role::Viewer),
+    ("rpc/deprecations", "", false, Role::Operator),
+    ("rpc/sinks", "list", false, Role::Viewer),
+    ("rpc/sinks", "pause", true, Role::Operator),
+    ("rpc/sinks", "resume", true, Role::Operator),
+    ("rpc/sinks", "test", true, Role::Operator),
     ("rpc/roles", "", false, Role::Viewer),
     ("rpc/sessions", "list", false, Role::Admin),
     ("rpc/sessions", "revoke", true, Role::Admin),

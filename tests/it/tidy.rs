@@ -8,12 +8,13 @@ use sysadmd::config::{File, Overrides, Runner};
 
 /// Modules of `src` and their floors, as the table in `src/lib.rs` has them. What lies on the ground
 /// is for every floor; `cli` stands there too, uses nothing else, and nobody uses it.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("certificate", 0),
     ("cli", 0),
     ("config", 1),
     ("clock", 1),
     ("bucket", 1),
+    ("description", 1),
     ("lifecycle", 1),
     ("sight", 1),
     ("store", 2),

@@ -1,6 +1,7 @@
 //! The whole product as root on real file systems: btrfs on a loop device, ZFS by zfs-fuse, a disk
 //! that is full. Each of these tests has a mount namespace of its own, which takes everything down
-//! with it. And passwords of real users, which each test makes and removes.
+//! with it. And passwords of real users, which each test makes and removes; and the validators of the
+//! specifications that the daemon describes itself by.
 //!
 //! A machine that systemd-nspawn boots, and disks that fill up.
 //!
@@ -20,6 +21,7 @@ mod canaries;
 mod classic;
 mod consul;
 mod disks;
+mod documents;
 mod first_minute;
 mod follower;
 mod full_disk;

@@ -121,6 +121,22 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::TooMany,
+        Self::Cancelled,
+        Self::Failed,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::Internal,
+    ];
+
     /// The nearest HTTP status code, which is also the number in classic `SysAdm` errors.
     pub const fn status(self) -> u16 {
         match self {
@@ -135,6 +151,25 @@ impl FaultKind {
             Self::Failed | Self::Internal => 500,
             Self::Unavailable => 503,
             Self::Timeout => 504,
+        }
+    }
+
+    /// The number it has as a JSON-RPC error: the specification's own where one fits; otherwise the
+    /// last two digits are those of the nearest HTTP status, within the range left to servers.
+    pub const fn json_rpc(self) -> i32 {
+        match self {
+            Self::BadRequest => -32_602,
+            Self::Internal => -32_603,
+            Self::Failed => -32_000,
+            Self::Unauthorized => -32_001,
+            Self::Forbidden => -32_003,
+            Self::NotFound => -32_004,
+            Self::Conflict => -32_009,
+            Self::TooLarge => -32_013,
+            Self::TooMany => -32_029,
+            Self::Unavailable => -32_053,
+            Self::Timeout => -32_054,
+            Self::Cancelled => -32_099,
         }
     }
 

@@ -11,11 +11,13 @@
 //! | [`Filter`], [`Start`], [`Overflow`], [`Gap`] | what a subscription asks for and is told |
 //! | [`Request`], [`Fault`] | what is asked, and what went wrong, written for the asker |
 //! | [`Manifest`] | what a plugin declares |
+//! | [`Deprecated`] | what still works and should no longer be used |
 //! | [`sandbox`] | what its process may do, and what an administrator grants it |
 //! | [`link`] | the messages between the daemon and a plugin process |
 
 pub mod class;
 pub mod cursor;
+pub mod deprecated;
 pub mod event;
 pub mod fault;
 pub mod filter;
@@ -30,6 +32,7 @@ pub mod time;
 
 pub use class::Class;
 pub use cursor::Cursor;
+pub use deprecated::{Day, Deprecated};
 pub use event::{Draft, Event};
 pub use fault::{Fault, FaultKind};
 pub use filter::Filter;

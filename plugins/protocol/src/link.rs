@@ -256,6 +256,18 @@ pub struct CallContext {
     pub role: Role,
     /// Milliseconds until the daemon gives up and cancels.
     pub deadline_ms: u64,
+    /// Which entry of the method is meant: the `since` in the manifest. Absent: 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub version: u32,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_first(version: &u32) -> bool {
+    *version == 1
 }
 
 /// Parameters of `cancel`.

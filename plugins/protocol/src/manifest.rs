@@ -1,13 +1,18 @@
 //! What a plugin declares. The daemon enforces it; the plugin cannot talk its way past it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::sandbox::{Rights, Sandbox};
-use crate::{Class, Priority, Role};
+use crate::{Class, Deprecated, Priority, Role};
 
 /// The only manifest version so far.
 pub const MANIFEST_VERSION: u32 = 1;
+
+/// The highest version a namespace can have.
+pub const VERSION_MAX: u32 = 9_999;
 
 /// Namespaces that belong to the daemon: of its own methods, and of other protocols' paths.
 pub const RESERVED_NAMESPACES: [&str; 8] =
@@ -154,6 +159,13 @@ pub struct Method {
     /// For classic methods: the value of `args.action` this entry is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
+    /// From which version of its namespace on this entry holds. Two entries of one method with
+    /// different numbers are the same method for older and for newer clients.
+    #[serde(default = "Method::first", skip_serializing_if = "Method::is_first")]
+    pub since: u32,
+    /// That it is on its way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<Deprecated>,
     /// One sentence for people.
     #[serde(default)]
     pub summary: String,
@@ -186,6 +198,18 @@ pub struct Method {
     /// Calls that work on any machine; `sysadmctl plugin check` runs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<Example>,
+}
+
+impl Method {
+    /// The version that holds where none is named.
+    const fn first() -> u32 {
+        1
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    const fn is_first(since: &u32) -> bool {
+        *since == 1
+    }
 }
 
 /// Whether a method changes anything.
@@ -230,6 +254,9 @@ pub struct ClassDeclaration {
     /// How long it is kept.
     #[serde(default)]
     pub retain: Retain,
+    /// That it is on its way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<Deprecated>,
     /// JSON Schema of `data`.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub schema: Value,
@@ -291,7 +318,27 @@ impl Manifest {
         self.sandbox.check().map_err(ManifestError)?;
         // Nobody could grant what makes no sense there.
         Rights::asked_by(self).check().map_err(ManifestError)?;
-        self.methods.iter().try_for_each(check_method)
+        self.methods.iter().try_for_each(check_method)?;
+        self.check_versions()?;
+        let ending =
+            self.events.iter().filter_map(|class| Some((class, class.deprecated.as_ref()?)));
+        for (class, deprecated) in ending {
+            let say = |what| ManifestError(format!("class {:?}: {what}", class.class.as_str()));
+            deprecated.check().map_err(say)?;
+        }
+        Ok(())
+    }
+
+    /// Each version of a method has one entry.
+    fn check_versions(&self) -> Result<(), ManifestError> {
+        let mut seen = BTreeSet::new();
+        let twice = self.methods.iter().find(|it| !seen.insert((&it.method, &it.action, it.since)));
+        twice.map_or(Ok(()), |Method { method, action, since, .. }| {
+            let action = action.as_ref().map(|it| format!(" {it:?}")).unwrap_or_default();
+            let sentence =
+                format!("method {method:?}{action}: there are two entries for version {since}");
+            Err(ManifestError(sentence))
+        })
     }
 
     /// The declaration for a class.
@@ -325,6 +372,14 @@ fn check_method(method: &Method) -> Result<(), ManifestError> {
         let own = RESERVED_NAMESPACES.join(", ");
         return refuse(&format!("a namespace other than the daemon's own ({own})"));
     }
+    if !(1..=VERSION_MAX).contains(&method.since) {
+        return refuse(&format!("a version from 1 to {VERSION_MAX} in \"since\""));
+    }
+    if let Some(deprecated) = &method.deprecated
+        && let Err(what) = deprecated.check()
+    {
+        return Err(ManifestError(format!("method {:?}: {what}", method.method)));
+    }
     Ok(())
 }
 
@@ -357,6 +412,14 @@ mod tests {
             (SMALL.replace("hello/say", "rpc/say"), "namespace"),
             (SMALL.replace("hello/say", "hello"), "namespace/name"),
             (SMALL.replace("\"events\"", "\"evnts\""), "evnts"),
+            (SMALL.replace("\"kind\"", "\"since\":0,\"kind\""), "since"),
+            (
+                SMALL.replace(
+                    "}],\n",
+                    "},{\"method\":\"hello/say\",\"kind\":\"query\",\"role\":\"viewer\"}],\n",
+                ),
+                "two entries",
+            ),
         ];
         for (text, named) in cases {
             let refusal = Manifest::parse(&text).unwrap_err().to_string();

@@ -57,6 +57,7 @@ mod tests {
             actor: "local:root".into(),
             role: protocol::Role::Viewer,
             deadline_ms,
+            version: 1,
         };
         Running::new(who, Instant::now())
     }

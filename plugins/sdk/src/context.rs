@@ -108,6 +108,12 @@ impl Context {
         }
     }
 
+    /// In which version of the method the caller asks: the `since` of one of its entries in the
+    /// manifest. 1 outside a call.
+    pub fn version(&self) -> u32 {
+        self.call.as_ref().map_or(1, |call| call.who.version)
+    }
+
     /// What the asker may do. The daemon has checked it against the manifest already. Outside a
     /// call: [`Role::Viewer`], since nobody asked.
     pub fn role(&self) -> Role {

@@ -198,6 +198,7 @@ impl Desk<'_> {
             actor: self.actor.to_owned(),
             role: Role::Admin,
             deadline_ms: self.target.call_ms(&format!("{namespace}/{name}")),
+            version: 1,
         };
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let params = Json::of(&Call { namespace, name, args, ctx }).unwrap_or_default();

@@ -111,7 +111,8 @@ async fn prepare(
 ) -> Result<Arc<Live>, Fault> {
     let request = wanted.request();
     let method = request.method().to_ascii_lowercase();
-    let inner = Asked { method: &method, request: &request, ..*asked };
+    // A job is done in the first version of its method.
+    let inner = Asked { method: &method, version: 1, request: &request, ..*asked };
     let found = dispatch.find(&inner)?;
     if found.plugin.is_none() && matches!(wanted.task, Task::Call(_)) {
         let sentence = format!("{method} is answered by the daemon itself and cannot be a job");
@@ -161,7 +162,7 @@ fn job_of(dispatch: &Dispatch, inner: &Asked<'_>, found: &Found, wanted: Wanted)
     let is_commands = matches!(task, Task::Commands(_));
     let resumable = match &task {
         Task::Call(request) => {
-            let method = dispatch.0.host.method(inner.method, request.action());
+            let method = dispatch.0.host.method(inner.method, request.action(), inner.version);
             method.is_some_and(|method| method.resumable)
         }
         Task::Commands(_) => false,

@@ -140,7 +140,7 @@ impl Jobs {
 pub(super) fn place(dispatch: &Dispatch, job: &Job, work: &Work) -> Place {
     let plugin = match &work.task {
         Task::Call(request) => {
-            dispatch.0.host.method(&job.method, request.action()).map(|m| (m.plugin, m.jobs))
+            dispatch.0.host.method(&job.method, request.action(), 1).map(|m| (m.plugin, m.jobs))
         }
         Task::Commands(_) => None,
     };

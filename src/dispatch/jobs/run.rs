@@ -85,7 +85,7 @@ async fn is_ready(
     let (stop, until) = (live.end.signal(), Instant::now() + READY_WAIT);
     let method = request.method();
     loop {
-        let found = dispatch.0.host.method(&method, request.action());
+        let found = dispatch.0.host.method(&method, request.action(), 1);
         if let Some(found) = found.as_ref().filter(|found| found.ready) {
             if found.role > live.work.role {
                 let needed = found.role.as_str();
@@ -113,7 +113,7 @@ async fn audited(dispatch: &Dispatch, live: &Arc<Live>, kind: Kind) -> (Ending, 
     let job = live.job().await;
     let (action, args, secrets) = match &live.work.task {
         Task::Call(request) => {
-            let found = dispatch.0.host.method(&job.method, request.action());
+            let found = dispatch.0.host.method(&job.method, request.action(), 1);
             let secrets = found.map(|found| found.secrets).unwrap_or_default();
             (job.action.as_deref(), request.args.clone(), secrets)
         }
@@ -212,7 +212,7 @@ async fn call(dispatch: &Dispatch, live: &Arc<Live>, request: &Request) -> (Endi
         timeout: Duration::from_secs(live.work.timeout_s),
     };
     let (actor, role) = (live.job.lock().await.actor.clone(), live.work.role);
-    let caller = Caller { request_id: live.id.to_string(), actor, role };
+    let caller = Caller { request_id: live.id.to_string(), actor, role, version: 1 };
     let stop = live.end.signal();
     let mut answer = pin!(dispatch.0.host.call_watched(&caller, request, watch));
     let answer = tokio::select! {

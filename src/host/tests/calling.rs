@@ -16,7 +16,7 @@ async fn a_call_is_answered_and_knows_its_caller() {
     assert_eq!(own["config"]["colour"], "green");
     let status = yard.status("kit");
     assert_eq!((status.calls, status.calls_failed), (2, 0));
-    let info = yard.host.method("kit/echo", None).unwrap();
+    let info = yard.host.method("kit/echo", None, 1).unwrap();
     assert_eq!((info.plugin.as_str(), info.ready), ("kit", true));
     yard.end().await;
 }

@@ -209,8 +209,8 @@ async fn a_scan_finds_what_is_new_gone_and_changed() {
     assert!(refusals[0].reason.contains("no manifest.json"));
     assert_eq!(yard.status("empty").state, State::Incompatible);
     yard.until("third", State::Ready).await;
-    eventually("the new method", || yard.host.method("kit/more", None)).await;
-    assert!(yard.host.method("other/echo", None).is_none());
+    eventually("the new method", || yard.host.method("kit/more", None, 1)).await;
+    assert!(yard.host.method("other/echo", None, 1).is_none());
     assert!(!yard.host.status().iter().any(|status| status.id == "other"));
     yard.end().await;
 }

@@ -83,7 +83,7 @@ async fn what_is_incompatible_is_never_started() {
         let fault = yard.host.control(id, Verb::Start).await.unwrap_err();
         assert!(fault.message.contains(expected), "{fault}");
     }
-    assert_eq!(yard.host.method("kit/echo", None).unwrap().plugin, "kit");
+    assert_eq!(yard.host.method("kit/echo", None, 1).unwrap().plugin, "kit");
     std::fs::remove_dir_all(yard.dir.join("plugins/kit")).unwrap();
     yard.host.rescan().await;
     yard.until("thief", State::Ready).await;

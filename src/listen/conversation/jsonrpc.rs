@@ -20,6 +20,9 @@ use crate::wire::frame;
 use crate::wire::jsonrpc;
 use crate::wire::subscription::{self, Asked};
 
+/// What the client says of itself counts for everything behind it.
+const HELLO: &str = "rpc.hello";
+
 impl Conversation {
     /// Answers one message, or has it answered.
     pub(super) async fn hear_jsonrpc(&mut self, text: Utf8Bytes) {
@@ -31,7 +34,7 @@ impl Conversation {
                 let answer = jsonrpc::result(&jsonrpc::id(&it), &self.dispatch.identify());
                 self.say(frame::of(answer));
             }
-            Ok(entry) if is_of_connection(entry.method_name()) => {
+            Ok(entry) if is_of_connection(entry.method_name()) || entry.method_name() == HELLO => {
                 Box::pin(self.change(entry)).await;
             }
             Ok(entry) => {
@@ -56,7 +59,8 @@ impl Conversation {
         let outbox = Arc::clone(&self.outbox);
         let (origin, principal) = (self.session.origin(), self.session.principal().cloned());
         let there = Some(Arc::clone(&outbox));
-        let answer = answer(Service::new(self.dispatch.clone(), origin, principal, there));
+        let client = Arc::clone(self.session.client());
+        let answer = answer(Service::new(self.dispatch.clone(), origin, principal, client, there));
         let permit = self.spare.take();
         self.tasks.spawn(async move {
             if let Some(answer) = answer.await {
@@ -76,6 +80,7 @@ impl Conversation {
         let done = match method.as_ref() {
             "events.subscribe" => self.subscribe_jsonrpc(id.clone(), params).await.map(|()| None),
             "events.unsubscribe" => self.unsubscribe_jsonrpc(params).map(Some),
+            HELLO => jsonrpc::args(params).and_then(|args| self.session.hello(&args)).map(Some),
             login => self.log_in_jsonrpc(login, params).await.map(Some),
         };
         match (done, id) {

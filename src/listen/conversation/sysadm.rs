@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Conversation, key};
 use crate::bus::{Face, Standing};
+use crate::dispatch::By;
 use crate::wire::subscription::Asked;
 use crate::wire::sysadm::{self, Classic, Said};
 
@@ -19,12 +20,22 @@ impl Conversation {
             Ok(said) if said.is("rpc", "identify") => {
                 self.say(sysadm::answer(&said, &self.dispatch.identify()));
             }
+            Ok(said) if is_hello(&said) => self.greet(&said),
             Ok(said) if is_in_order(&said) => {
                 Box::pin(self.answer(said)).await;
             }
             Ok(said) => self.call(&said),
             Err(garbled) => self.say(sysadm::refusal(&garbled.id, &garbled.fault)),
         }
+    }
+
+    /// What the client says of itself counts for everything behind it.
+    fn greet(&mut self, said: &Said<'_>) {
+        let answer = said.read_args().and_then(|args| self.session.hello(&args));
+        self.say(match answer {
+            Ok(args) => sysadm::answer(said, &args),
+            Err(fault) => sysadm::refusal(&said.id, &fault),
+        });
     }
 
     /// Answers what changes the connection itself, before anything behind it is looked at.
@@ -45,13 +56,20 @@ impl Conversation {
         let request = Request::new(&said.namespace, &said.name, args);
         let id = said.id.clone().into_owned();
         let (origin, principal) = (self.session.origin(), self.session.principal().cloned());
+        let client = Arc::clone(self.session.client());
         let (dispatch, outbox) = (self.dispatch.clone(), Arc::clone(&self.outbox));
         let permit = self.spare.take();
         self.tasks.spawn(async move {
-            let answer = dispatch.call(origin, principal.as_ref(), &request).await;
-            outbox.answer(match answer {
-                Ok(args) => sysadm::answer_to(&request.namespace, &request.name, &id, &args),
-                Err(fault) => sysadm::refusal(&id, &fault),
+            let by = By { origin, principal: principal.as_ref(), client: &client };
+            let answer = dispatch.call_by(by, &request).await;
+            // Only clients that opted in look for it.
+            let ending = client.opted_in.then(|| dispatch.ending(&client, &request)).flatten();
+            outbox.answer(match (answer, ending) {
+                (Ok(args), Some(ending)) => sysadm::farewell_to(&request, &id, &args, &ending),
+                (Ok(args), None) => {
+                    sysadm::answer_to(&request.namespace, &request.name, &id, &args)
+                }
+                (Err(fault), _) => sysadm::refusal(&id, &fault),
             });
             drop(permit);
         });
@@ -170,6 +188,11 @@ impl Conversation {
         self.timers.beat(&sub, Duration::from_secs(heartbeat_s), Instant::now());
         Ok(())
     }
+}
+
+/// Whether a client says who it is.
+fn is_hello(said: &Said<'_>) -> bool {
+    said.namespace.eq_ignore_ascii_case("rpc") && said.name.eq_ignore_ascii_case("hello")
 }
 
 /// Whether a request changes the connection it came on.

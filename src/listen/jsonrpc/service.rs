@@ -10,7 +10,7 @@ use protocol::{Fault, FaultKind, Json};
 use serde_json::value::RawValue;
 
 use crate::access::{Origin, Principal};
-use crate::dispatch::Dispatch;
+use crate::dispatch::{By, Client, Dispatch};
 use crate::listen::outbox::Outbox;
 use crate::wire::jsonrpc::{self, Answers, Heard, INVALID_REQUEST};
 
@@ -26,6 +26,7 @@ struct Shared {
     dispatch: Dispatch,
     origin: Origin,
     principal: Option<Principal>,
+    client: Arc<Client>,
     /// When the login counted, in [`crate::access::Access::era`].
     era: u64,
     /// The websocket the answers go to.
@@ -38,10 +39,11 @@ impl Service {
         dispatch: Dispatch,
         origin: Origin,
         principal: Option<Principal>,
+        client: Arc<Client>,
         outbox: Option<Arc<Outbox>>,
     ) -> Self {
         let era = dispatch.access().era();
-        Self(Arc::new(Shared { dispatch, origin, principal, era, outbox }))
+        Self(Arc::new(Shared { dispatch, origin, principal, client, era, outbox }))
     }
 
     /// The answer to a whole message, if it has one.
@@ -63,10 +65,11 @@ impl Service {
         method: &str,
         params: Option<&Cow<'_, RawValue>>,
     ) -> Result<Json, ErrorObjectOwned> {
-        let Shared { dispatch, origin, principal, .. } = &*self.0;
+        let Shared { dispatch, origin, principal, client, .. } = &*self.0;
         let is_method = |fault: Fault| jsonrpc::error_of(jsonrpc::code(fault.kind, true), &fault);
         let request = jsonrpc::request(method, params.map(AsRef::as_ref)).map_err(is_method)?;
-        let answer = dispatch.call(*origin, principal.as_ref(), &request).await;
+        let by = By { origin: *origin, principal: principal.as_ref(), client };
+        let answer = dispatch.call_by(by, &request).await;
         answer.map_err(|fault| {
             let is_method =
                 fault.kind == FaultKind::NotFound && !dispatch.has_method(&request.method());

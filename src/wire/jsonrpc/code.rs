@@ -14,19 +14,8 @@ pub const INVALID_REQUEST: i32 = ErrorCode::InvalidRequest.code();
 /// `is_method` says of a [`FaultKind::NotFound`] that it is the method that there is not.
 pub const fn code(kind: FaultKind, is_method: bool) -> i32 {
     match kind {
-        FaultKind::BadRequest => ErrorCode::InvalidParams.code(),
         FaultKind::NotFound if is_method => ErrorCode::MethodNotFound.code(),
-        FaultKind::Internal => ErrorCode::InternalError.code(),
-        FaultKind::Failed => -32_000,
-        FaultKind::Unauthorized => -32_001,
-        FaultKind::Forbidden => -32_003,
-        FaultKind::NotFound => -32_004,
-        FaultKind::Conflict => -32_009,
-        FaultKind::TooLarge => -32_013,
-        FaultKind::TooMany => -32_029,
-        FaultKind::Unavailable => -32_053,
-        FaultKind::Timeout => -32_054,
-        FaultKind::Cancelled => -32_099,
+        _ => kind.json_rpc(),
     }
 }
 

@@ -14,7 +14,8 @@ use sysadmd::access::Proof;
 use sysadmd::access::challenge::{Challenge, PublicKey};
 use sysadmd::config::Limits;
 use sysadmd::fuzzing::{
-    Pages, args_of, header_proof, log_query, method_of, trail_query, websocket_config,
+    Pages, args_of, header_proof, introduced, log_query, method_of, split, trail_query,
+    websocket_config,
 };
 use sysadmd::sight::Sight;
 use sysadmd::store::PAGE_MAX;
@@ -112,6 +113,27 @@ pub fn login(data: &[u8]) {
         Ok(shown) => assert!(!format!("{shown:?}").contains("canary")),
         Err(fault) => assert!(!fault.to_string().is_empty()),
     }
+}
+
+/// A line with a method, perhaps in a version, then the arguments of `rpc/hello`.
+pub fn greeting(data: &[u8]) {
+    let (line, rest) = line_and_rest(data);
+    let Some(method) = utf8(line) else { return };
+    let (plain, version) = split(method);
+    match version {
+        None => assert_eq!(plain, method),
+        Some(version) => {
+            let (namespace, name) = plain.split_once('/').unwrap();
+            assert_eq!(format!("{namespace}@{version}/{name}"), method);
+        }
+    }
+    let Ok(args) = serde_json::from_slice::<Value>(rest) else { return };
+    let Ok(client) = introduced(&args) else { return };
+    for text in [&client.name, &client.version] {
+        assert!(text.chars().count() <= 64 && !text.contains(char::is_control));
+    }
+    assert!(client.versions.len() <= 64 && client.versions.keys().all(|name| name.len() <= 64));
+    assert!(client.versions.values().all(|version| (1..=9_999).contains(version)));
 }
 
 /// An `Authorization` header.

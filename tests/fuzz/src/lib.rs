@@ -40,7 +40,7 @@ macro_rules! each_target {
     ($with:ident) => {
         $with! {
             words::class words::cursor words::filter words::time
-            clients::challenge_key clients::envelope clients::header clients::login
+            clients::challenge_key clients::envelope clients::greeting clients::header clients::login
             clients::list clients::origin clients::rest clients::subscribe clients::trail clients::websocket
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             consul::consul_event consul::consul_pattern consul::consul_request

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use jsonrpsee_types::Id;
+use protocol::deprecated::{ending_members, has_ending};
 use protocol::event::{DATA_BYTES_MAX, TEXT_BYTES_MAX};
 use protocol::link::{
     Call, Cancel, Credit, Frame, Initialize, Initialized, Log, Progress, Published, Shutdown,
@@ -11,6 +12,9 @@ use protocol::link::{
 };
 use protocol::manifest::RESERVED_NAMESPACES;
 use protocol::{Draft, Manifest};
+use sysadmd::description::Form;
+use sysadmd::description::compare::refused;
+use sysadmd::dispatch::describe_all;
 use sysadmd::fuzzing::{self, Facts, judge_hello, judge_permission};
 
 use crate::utf8;
@@ -90,10 +94,25 @@ pub fn manifest(data: &[u8]) {
         let (namespace, name) = method.method.split_once('/').unwrap();
         assert!(!RESERVED_NAMESPACES.contains(&namespace) && !name.contains('/'));
     }
+    described(&manifest);
     let json = serde_json::to_string(&manifest).unwrap();
     let again = Manifest::parse(&json).unwrap_or_else(|error| panic!("{error} in {json}"));
     assert_eq!(again.methods.len(), manifest.methods.len());
     assert_eq!((again.id, again.limits, again.exec), (manifest.id, manifest.limits, manifest.exec));
+}
+
+/// Whatever a manifest says can be described, and breaks nobody while it stays as it is.
+fn described(manifest: &Manifest) {
+    let description = describe_all(std::slice::from_ref(manifest));
+    for form in Form::ALL {
+        let document = description.document(form);
+        assert_eq!(document["info"]["title"], "sysadmd");
+    }
+    assert_eq!(refused(&description, &description), []);
+    for method in &manifest.methods {
+        let used = method.examples.iter().flat_map(|it| ending_members(&method.params, &it.args));
+        assert!(used.count() == 0 || has_ending(&method.params));
+    }
 }
 
 /// Owners and modes of a program and the directories above it, four bytes each.

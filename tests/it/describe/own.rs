@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use jsonschema::Validator;
 use serde_json::{Value, json};
 use sysadmd::dispatch::{Builtin, own_methods};
 
+use super::validator;
 use crate::harness::Site;
 
 /// Methods that work on something that an example cannot name: what they are asked here instead.
@@ -15,10 +15,6 @@ fn further(own: &Builtin) -> Vec<Value> {
         ("rpc/plugins", Some("start" | "stop" | "restart" | "reload")) => of_plugin(),
         _ => Vec::new(),
     }
-}
-
-fn validator(schema: &Value) -> Validator {
-    jsonschema::draft202012::new(schema).unwrap_or_else(|error| panic!("{error}: {schema}"))
 }
 
 #[test]

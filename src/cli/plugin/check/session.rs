@@ -178,6 +178,7 @@ impl<'a> Session<'a> {
             actor: "local:check".to_owned(),
             role: Role::Admin,
             deadline_ms: self.target.call_ms(called),
+            version: 1,
         };
         let call = Call {
             namespace: namespace.to_owned(),

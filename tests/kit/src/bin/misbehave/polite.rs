@@ -93,6 +93,7 @@ impl Plugin for Polite {
 fn answer(ctx: &Context, request: &Request) -> Result<Value, Fault> {
     let args = &request.args;
     match request.name.as_str() {
+        "echo" if ctx.version() > 1 => Ok(json!({ "echo": args, "version": ctx.version() })),
         "echo" => Ok(args.clone()),
         "sleep" => sleep(ctx, args),
         "publish" => publish(ctx, args),
