@@ -1,6 +1,7 @@
 //! Plays the client's half of a conversation and compares what comes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +13,10 @@ use super::stage::{Stage, World};
 use super::talk::{Bytes, Came, Opened, Talker, Talkers, bytes_of};
 use crate::http::{self, Reply};
 use crate::player::SILENCE;
+
+/// How long a request that waits for its answer is given to arrive before the next is sent: they
+/// come on connections of their own, and nothing on the wire says which was heard first.
+const HEAD_START: Duration = Duration::from_millis(200);
 
 /// A conversation that is being had.
 pub(super) struct Play {
@@ -76,6 +81,9 @@ impl Play {
             }
             Step::Close(code) => self.talker(on)?.close(*code).await,
             Step::Request(request) => {
+                if !self.asked.is_empty() {
+                    tokio::time::sleep(HEAD_START).await;
+                }
                 let mut stream = self.stage.ways.open(request.unix).await?;
                 http::send(&mut stream, &bytes_of(request, self.names())?).await;
                 self.asked.insert(on.to_owned(), stream);
