@@ -5,6 +5,7 @@
 
 pub(crate) mod conn;
 pub(crate) mod dialect;
+pub(crate) mod http;
 pub(crate) mod net;
 pub(crate) mod setup;
 

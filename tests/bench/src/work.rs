@@ -3,6 +3,7 @@
 //! Knows which servers do which work and what the goals are; how a figure is taken stands one level lower.
 
 mod calls;
+mod consul;
 mod contest;
 mod durable;
 mod fanout;
@@ -25,7 +26,7 @@ use crate::{Res, tls};
 /// One group of rows and the ids it makes.
 type Work = (&'static [&'static str], fn(&Lab, &Sizes) -> Vec<Row>);
 
-const WORKS: [Work; 10] = [
+const WORKS: [Work; 11] = [
     (&["P1"], spread::flood),
     (&["P2", "P7", "latency"], spread::paced),
     (&["P3"], spread::flood_tls),
@@ -36,6 +37,7 @@ const WORKS: [Work; 10] = [
     (&["memory"], idle::daemon),
     (&["P6"], durable::rows),
     (&["P8"], log::rows),
+    (&["consul"], consul::rows),
 ];
 
 /// Measures, prints, and says whether all of it worked and, with `--check`, whether every goal is met.
@@ -95,6 +97,10 @@ fn footer(lab: &Lab, sizes: &Sizes, plan: &Plan) -> String {
     lines.push(
         "jetstream fsync: sync_interval: always where nats-server knows it (2.10), else a store folder marked for \
          synchronous writes (chattr +S)."
+            .to_owned(),
+    );
+    lines.push(
+        "consul, noted: Consul 1.8.7 at another time, its events in memory only; not of this run."
             .to_owned(),
     );
     match &lab.nats {

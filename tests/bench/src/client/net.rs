@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::conn::{Buffers, Conn};
@@ -31,8 +32,13 @@ impl Net {
 
     /// Watches `conn`; [`Self::wait`] names it `token`.
     pub(crate) fn watch(&self, conn: &mut Conn, token: usize) -> Res<()> {
+        self.watch_socket(&mut conn.pipe.socket, token)
+    }
+
+    /// The same for a socket that carries no frames.
+    pub(crate) fn watch_socket(&self, socket: &mut TcpStream, token: usize) -> Res<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
-        Ok(self.poll.registry().register(&mut conn.pipe.socket, Token(token), both)?)
+        Ok(self.poll.registry().register(socket, Token(token), both)?)
     }
 
     /// Waits for something and fills `ready` with the tokens that have it.
