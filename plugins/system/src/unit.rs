@@ -45,9 +45,9 @@ pub struct Loaded {
     pub description: String,
     /// `loaded`, `not-found` and so on.
     pub load: String,
-    /// See [`Unit::active`].
+    /// The active state, as in `Unit`.
     pub active: String,
-    /// See [`Unit::sub`].
+    /// The sub state, as in `Unit`.
     pub sub: String,
 }
 
