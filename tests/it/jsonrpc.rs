@@ -3,6 +3,7 @@
 mod bounds;
 mod calls;
 mod clients;
+mod killed;
 mod page;
 mod post;
 mod subscriptions;

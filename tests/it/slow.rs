@@ -1,5 +1,5 @@
-//! Clients that read too slowly: what each overflow policy promises, what they cost, and that
-//! nobody else notices.
+//! Clients that read too slowly, in the words of SysAdm and of JSON-RPC: what each overflow policy
+//! promises, what they cost, and that nobody else notices.
 //!
 //! (A client that is cut because it answers no ping any more takes 75 seconds; that is proved where
 //! the time is arithmetic, in `listen::timers`.)
@@ -12,7 +12,7 @@ use kit::client::{SysAdmClient, Target};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::harness::{Program, Site};
+use crate::harness::{Door, Program, Site};
 
 use listener::Listener;
 
@@ -20,77 +20,89 @@ use listener::Listener;
 const CRITICAL_EVERY: u64 = 100;
 /// Subjects the events are about.
 const SUBJECTS: u64 = 10;
+/// Where JSON-RPC is spoken.
+const JSONRPC: &str = "/jsonrpc";
 /// Events that are fired before the one who reads at once must have them.
 const BATCH: u64 = 50;
 
 #[tokio::test]
 async fn a_stalled_lossless_client_gets_everything_and_the_critical_first() {
     let (program, mut stage) = Stage::of(program().await, 3_000, 1_000).await;
-    let mut stalled = stage.listen("lossless").await;
+    let everybody = stage.listen("lossless").await;
     stage.play().await;
-    stalled.read_all(stage.last).await;
-    assert_eq!(stalled.missed, 0);
-    assert_eq!(stalled.sorted(), stage.numbers());
-    let overtook = stalled.overtook();
-    assert!(!overtook.is_empty(), "nothing has overtaken");
-    assert!(overtook.iter().all(|number| is_critical(*number)), "{overtook:?}");
-    drop((stalled, stage));
+    for mut stalled in everybody {
+        stalled.read_all(stage.last).await;
+        assert_eq!(stalled.missed, 0);
+        assert_eq!(stalled.sorted(), stage.numbers());
+        let overtook = stalled.overtook();
+        assert!(!overtook.is_empty(), "nothing has overtaken");
+        assert!(overtook.iter().all(|number| is_critical(*number)), "{overtook:?}");
+    }
+    drop(stage);
     program.stop().await;
 }
 
 #[tokio::test]
 async fn a_stalled_dropping_client_is_told_exactly_what_it_lacks_and_can_have_it() {
     let (program, mut stage) = Stage::of(program().await, 3_000, 1_000).await;
-    let mut stalled = stage.listen("drop").await;
+    let everybody = stage.listen("drop").await;
     stage.play().await;
-    stalled.read_all(stage.last).await;
-    assert!(stalled.missed > 0, "nothing was dropped");
-    assert_eq!(stalled.got.len() as u64 + stalled.missed, stage.count);
-    let critical = stalled.got.iter().filter(|number| is_critical(**number)).count() as u64;
-    assert_eq!(critical, stage.count / CRITICAL_EVERY, "critical ones were dropped");
-    let gap = &stalled.gaps[0];
-    assert_eq!(gap["reason"], "slow");
-    let mut again = Listener::new(program.admin().await, "lossless");
-    again.subscribe_from(&gap["resume_from"]).await;
-    again.read_all(stage.last).await;
-    let mut both = [stalled.sorted(), again.sorted()].concat();
-    both.sort_unstable();
-    both.dedup();
-    assert_eq!(both, stage.numbers(), "what was dropped can be had from where the gap says");
-    drop((stalled, again, stage));
+    let back = stage.listeners("lossless").await;
+    for (mut stalled, mut again) in everybody.into_iter().zip(back) {
+        stalled.read_all(stage.last).await;
+        assert!(stalled.missed > 0, "nothing was dropped");
+        assert_eq!(stalled.got.len() as u64 + stalled.missed, stage.count);
+        let critical = stalled.got.iter().filter(|number| is_critical(**number)).count() as u64;
+        assert_eq!(critical, stage.count / CRITICAL_EVERY, "critical ones were dropped");
+        let gap = &stalled.gaps[0];
+        assert_eq!(gap["reason"], "slow");
+        again.subscribe_from(&gap["resume_from"]).await;
+        again.read_all(stage.last).await;
+        let mut both = [stalled.sorted(), again.sorted()].concat();
+        both.sort_unstable();
+        both.dedup();
+        assert_eq!(both, stage.numbers(), "what was dropped can be had from where the gap says");
+    }
+    drop(stage);
     program.stop().await;
 }
 
 #[tokio::test]
 async fn a_stalled_client_that_wants_the_latest_has_the_latest_of_every_subject() {
     let (program, mut stage) = Stage::of(program().await, 3_000, 1_000).await;
-    let mut stalled = stage.listen("latest").await;
+    let everybody = stage.listen("latest").await;
     stage.play().await;
-    stalled.read_all(stage.last).await;
-    assert!(stalled.missed > 0, "nothing was coalesced");
-    assert_eq!(stalled.got.len() as u64 + stalled.missed, stage.count);
-    assert!(stalled.gaps.iter().all(|gap| gap["reason"] == "coalesced"), "{:?}", stalled.gaps);
-    for subject in 0..SUBJECTS {
-        assert_eq!(stalled.newest(subject), stage.fast.newest(subject), "subject {subject}");
+    for mut stalled in everybody {
+        stalled.read_all(stage.last).await;
+        assert!(stalled.missed > 0, "nothing was coalesced");
+        assert_eq!(stalled.got.len() as u64 + stalled.missed, stage.count);
+        assert!(stalled.gaps.iter().all(|gap| gap["reason"] == "coalesced"), "{:?}", stalled.gaps);
+        for subject in 0..SUBJECTS {
+            assert_eq!(stalled.newest(subject), stage.fast.newest(subject), "subject {subject}");
+        }
     }
-    drop((stalled, stage));
+    drop(stage);
     program.stop().await;
 }
 
 #[tokio::test]
 async fn a_stalled_client_that_wants_to_be_disconnected_is_and_goes_on_later() {
     let (program, mut stage) = Stage::of(program().await, 900, 1_000).await;
-    let mut stalled = stage.listen("disconnect").await;
+    let [mut classic, mut other] = stage.listen("disconnect").await;
     stage.play_in_one_go().await;
-    let (code, reason) = stalled.read_to_the_end().await;
-    assert_eq!((code, reason.contains("retry_after_ms")), (4008, true), "{reason}");
-    let mut again = Listener::new(program.admin().await, "lossless");
-    again.subscribe_from(&stalled.cursor.into()).await;
-    again.read_all(stage.last).await;
-    let mut both = [stalled.got, again.got].concat();
-    both.sort_unstable();
-    assert_eq!(both, stage.numbers());
-    drop((again.client, stage));
+    // At the same time: who does not read the goodbye soon does not get it.
+    let ends = tokio::join!(classic.read_to_the_end(), other.read_to_the_end());
+    let back = stage.listeners("lossless").await;
+    let everybody = [(classic, ends.0), (other, ends.1)];
+    for ((stalled, (code, reason)), mut again) in everybody.into_iter().zip(back) {
+        assert_eq!((code, reason.contains("retry_after_ms")), (4008, true), "{reason}");
+        again.subscribe_from(&stalled.cursor.into()).await;
+        again.read_all(stage.last).await;
+        let mut both = [stalled.got, again.got].concat();
+        both.sort_unstable();
+        assert_eq!(both, stage.numbers());
+    }
+    drop(stage);
     program.stop().await;
 }
 
@@ -111,14 +123,8 @@ async fn fifty_slow_clients_cost_a_fixed_number_of_bytes_and_delay_nobody() {
     stage.play().await;
     let mut crowd = Vec::new();
     for number in 0..50 {
-        let (addr, token) = (program.addresses[number % 2], Some(token.clone()));
-        let target = match number % 2 {
-            0 => Target::Tls { addr, token },
-            _ => Target::Plain { addr, token },
-        };
-        let connected = SysAdmClient::connect_narrow(target, 4096).await;
         let overflow = ["lossless", "drop", "latest"][number % 3];
-        let mut slow = Listener::new(connected.expect("a connection"), overflow);
+        let mut slow = narrow(&program, number, &token, overflow).await;
         slow.subscribe(&format!("slow-{number}")).await;
         crowd.push(slow);
     }
@@ -151,6 +157,25 @@ async fn fifty_slow_clients_cost_a_fixed_number_of_bytes_and_delay_nobody() {
     program.stop().await;
 }
 
+/// Every other one over TLS, every other two in JSON-RPC.
+async fn narrow(door: &Door, number: usize, token: &str, overflow: &'static str) -> Listener {
+    let addr = door.addresses[number % 2];
+    let in_jsonrpc = number % 4 >= 2;
+    // There it logs in in its own words.
+    let by_kit = (!in_jsonrpc).then(|| token.to_owned());
+    let target = match number % 2 {
+        0 => Target::Tls { addr, token: by_kit },
+        _ => Target::Plain { addr, token: by_kit },
+    };
+    let path = if in_jsonrpc { JSONRPC } else { "/" };
+    let connected = SysAdmClient::connect_narrow_at(target, 4096, path).await;
+    let client = connected.expect("a connection");
+    if in_jsonrpc {
+        return Listener::in_jsonrpc(client, Some(token), overflow).await;
+    }
+    Listener::new(client, overflow)
+}
+
 async fn program() -> Program {
     Site::new().spawn().await
 }
@@ -179,13 +204,21 @@ impl Stage {
         (program, Self { socket, firing, fast, count, bytes, last: 0 })
     }
 
-    /// Somebody who subscribes and then reads nothing.
-    async fn listen(&self, overflow: &'static str) -> Listener {
+    /// One who subscribes and then reads nothing, in each face's words.
+    async fn listen(&self, overflow: &'static str) -> [Listener; 2] {
+        let mut everybody = self.listeners(overflow).await;
+        for listener in &mut everybody {
+            listener.subscribe(overflow).await;
+        }
+        everybody
+    }
+
+    /// The same, not subscribed yet.
+    async fn listeners(&self, overflow: &'static str) -> [Listener; 2] {
         let target = Target::Unix(self.socket.clone());
-        let client = SysAdmClient::connect(target).await.expect("a connection");
-        let mut listener = Listener::new(client, overflow);
-        listener.subscribe(overflow).await;
-        listener
+        let classic = SysAdmClient::connect(target.clone()).await.expect("a connection");
+        let other = SysAdmClient::connect_at(target, JSONRPC, &[]).await.expect("a connection");
+        [Listener::new(classic, overflow), Listener::in_jsonrpc(other, None, overflow).await]
     }
 
     /// Fires, batch by batch; the fast one has each before the next is fired.

@@ -10,9 +10,17 @@ use tokio::time::sleep;
 
 use crate::harness::PATIENCE;
 
+/// In which words it asks and is told.
+#[derive(Debug, Clone, Copy)]
+enum Words {
+    SysAdm,
+    JsonRpc,
+}
+
 /// The subscriber.
 pub(super) struct Listener {
     pub(super) client: SysAdmClient,
+    words: Words,
     pub(super) overflow: &'static str,
     /// The numbers of the events, in the order in which they came.
     pub(super) got: Vec<u64>,
@@ -29,8 +37,27 @@ pub(super) struct Listener {
 impl Listener {
     /// Not subscribed yet.
     pub(super) fn new(client: SysAdmClient, overflow: &'static str) -> Self {
+        Self::speaking(Words::SysAdm, client, overflow)
+    }
+
+    /// The same on a connection that speaks JSON-RPC, logged in with this token or as it is.
+    pub(super) async fn in_jsonrpc(
+        client: SysAdmClient,
+        token: Option<&str>,
+        overflow: &'static str,
+    ) -> Self {
+        let mut listener = Self::speaking(Words::JsonRpc, client, overflow);
+        if let Some(token) = token {
+            let granted = listener.ask("rpc.auth_token", json!({ "token": token })).await;
+            assert!(granted.is_array(), "{granted}");
+        }
+        listener
+    }
+
+    fn speaking(words: Words, client: SysAdmClient, overflow: &'static str) -> Self {
         Self {
             client,
+            words,
             overflow,
             got: Vec::new(),
             seqs: Vec::new(),
@@ -54,9 +81,24 @@ impl Listener {
         let filter = json!({"classes": ["user.slow"]});
         let wanted = json!({"sub": name, "filter": filter, "from": from,
                             "overflow": self.overflow, "heartbeat_s": 1});
-        let answer = self.client.subscribe(wanted).await.expect("the subscription is accepted");
+        let answer = match self.words {
+            Words::SysAdm => self.client.subscribe(wanted).await.expect("it is accepted"),
+            Words::JsonRpc => {
+                assert_eq!(self.ask("events.subscribe", wanted).await, name);
+                self.client.next().await["params"]["result"].take()
+            }
+        };
         assert_eq!(answer["gap"], Value::Null);
         answer["cursor"].as_str().expect("a cursor").clone_into(&mut self.cursor);
+    }
+
+    /// Asks in JSON-RPC, on a connection on which nothing else is under way.
+    async fn ask(&mut self, method: &str, params: Value) -> Value {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        self.client.send_raw(&request.to_string()).await;
+        let mut answer = self.client.next().await;
+        assert_eq!(answer["id"], 1, "{answer}");
+        answer["result"].take()
     }
 
     /// Reads until its cursor has reached this number.
@@ -128,8 +170,14 @@ impl Listener {
     }
 
     fn take(&mut self, message: &Value) {
-        let args = &message["args"];
-        match message["name"].as_str() {
+        let (kind, args) = match self.words {
+            Words::SysAdm => (&message["name"], &message["args"]),
+            Words::JsonRpc => {
+                let result = &message["params"]["result"];
+                (&result["type"], result)
+            }
+        };
+        match kind.as_str() {
             Some("event") => {
                 self.got.push(args["data"]["n"].as_u64().expect("a number"));
                 self.seqs.push(args["seq"].as_u64().expect("a place in the log"));

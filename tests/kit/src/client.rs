@@ -188,8 +188,7 @@ impl SysAdmClient {
         self.calls += 1;
         let id = format!("kit-{}", self.calls);
         let request = json!({"namespace": namespace, "name": name, "id": id, "args": args});
-        let sent = in_time(self.socket.send(Message::text(request.to_string()))).await;
-        sent.is_ok().then_some(id)
+        self.try_send_raw(&request.to_string()).await.then_some(id)
     }
 
     /// Waits for the answer to this `id`.
@@ -235,6 +234,11 @@ impl SysAdmClient {
     /// When it cannot be sent in time.
     pub async fn send_raw(&mut self, text: &str) {
         self.send_message(Message::text(text)).await;
+    }
+
+    /// The same to a daemon that may die at any moment: whether it could be sent.
+    pub async fn try_send_raw(&mut self, text: &str) -> bool {
+        in_time(self.socket.send(Message::text(text))).await.is_ok()
     }
 
     /// Sends any frame, such as a binary one or a ping.
