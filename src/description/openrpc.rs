@@ -13,13 +13,16 @@ pub(super) fn document(description: &Description) -> Value {
     let calls = calls.iter().filter(|(_, entries)| !entries[0].of_connection);
     let methods: Vec<Value> = calls.map(|(name, of)| method(description, name, of)).collect();
     let fault = fault_schema(description);
-    let errors: Map<String, Value> = description.faults.iter().map(|known| {
-        let error = json!({
-            "code": known.code, "message": known.reason, "data": {"$ref": "#/components/schemas/Fault"},
-            "x-kind": known.kind,
-        });
-        (known.kind.clone(), error)
-    }).collect();
+    let errors: Map<String, Value> = description
+        .faults
+        .iter()
+        .map(|known| {
+            let error = json!({
+                "code": known.code, "message": known.reason, "data": {"kind": known.kind},
+            });
+            (known.kind.clone(), error)
+        })
+        .collect();
     json!({
         "openrpc": OPENRPC,
         "info": {
