@@ -24,6 +24,7 @@ mod stretch;
 pub mod talk;
 mod tokens;
 pub(crate) mod trail;
+mod usable;
 
 use std::sync::Arc;
 

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::usable::is_usable;
 use super::{Builtin, Dispatch, Needs, PROTOCOL, own_methods};
-use crate::access::{Principal, Wish};
+use crate::access::Principal;
 use crate::bus::{OwnClass, own_classes};
 use crate::description::{
     ClassDescription, Description, FaultDescription, Form, MethodDescription, with_action,
@@ -58,29 +59,12 @@ pub fn describe_all(plugins: &[Manifest]) -> Description {
 impl Dispatch {
     /// What this principal may use and hear now.
     pub fn describe(&self, principal: &Principal) -> Description {
-        let rights = &principal.rights;
-        let may_own = |own: &&Builtin| match own.needs {
-            Needs::Nothing | Needs::Login => true,
-            Needs::Role(least) => {
-                let Builtin { method, action, resource, .. } = **own;
-                rights.may_ever_call(&Wish { method, action, least, resource })
-            }
-        };
         let sight = self.sight(principal);
         let own_classes = own_classes();
         let hears = own_classes.iter().filter(|own| sight.may_show(own.declared.class.as_str()));
-        let mut found = gathered(own_methods().filter(may_own), hears);
-        for declared in self.0.host.methods().iter().filter(|declared| declared.ready) {
-            let method = &declared.method;
-            let wish = Wish {
-                method: &method.method,
-                action: method.action.as_deref(),
-                least: method.role,
-                resource: method.resource.as_deref(),
-            };
-            if rights.may_ever_call(&wish) {
-                found.methods.push(of_plugin(&declared.plugin, method));
-            }
+        let mut found = gathered(own_methods().filter(|own| is_usable(own, principal)), hears);
+        for declared in self.usable_of_plugins(principal) {
+            found.methods.push(of_plugin(&declared.plugin, &declared.method));
         }
         for declared in self.0.host.classes() {
             if sight.may_show(declared.class.class.as_str()) {

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::client::{Client, VERSIONS_MAX, short};
 use super::shape::{read, said};
-use super::{Builtin, Dispatch, Identity, Needs, PROTOCOL, builtin};
-use crate::access::{Principal, Wish};
+use super::usable::is_usable;
+use super::{Dispatch, Identity, PROTOCOL, builtin};
+use crate::access::Principal;
 use crate::host::DeclaredMethod;
 
 /// The longest name of a namespace (see `protocol::manifest`).
@@ -119,31 +120,15 @@ struct Who {
 impl Dispatch {
     /// What this principal may use: method to `read/write` or `read`.
     pub(super) fn query(&self, principal: &Principal) -> Result<Json, Fault> {
-        let rights = &principal.rights;
-        let may_own = |own: &Builtin| match own.needs {
-            Needs::Nothing | Needs::Login => true,
-            Needs::Role(least) => {
-                let Builtin { method, action, resource, .. } = *own;
-                rights.may_ever_call(&Wish { method, action, least, resource })
-            }
-        };
         let mut found: BTreeMap<String, bool> = BTreeMap::new();
         let mut add = |method: &str, kind: Kind| {
             *found.entry(method.to_owned()).or_default() |= kind == Kind::Mutate;
         };
-        for entry in builtin::table().filter(|own| may_own(own)) {
+        for entry in builtin::table().filter(|own| is_usable(own, principal)) {
             add(entry.method, entry.kind);
         }
-        for DeclaredMethod { method, .. } in self.0.host.methods().iter().filter(|m| m.ready) {
-            let wish = Wish {
-                method: &method.method,
-                action: method.action.as_deref(),
-                least: method.role,
-                resource: method.resource.as_deref(),
-            };
-            if rights.may_ever_call(&wish) {
-                add(&method.method, method.kind);
-            }
+        for DeclaredMethod { method, .. } in self.usable_of_plugins(principal) {
+            add(&method.method, method.kind);
         }
         let word = |writes| if writes { "read/write" } else { "read" };
         said(&found.into_iter().map(|(method, writes)| (method, word(writes))).collect::<Usable>())
