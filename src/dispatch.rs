@@ -5,6 +5,7 @@
 //! name of a [`Principal`].
 
 mod builtin;
+pub mod classic;
 mod client;
 pub mod consul;
 mod deprecations;
@@ -13,6 +14,7 @@ mod dispatcher;
 pub(crate) mod events;
 pub(crate) mod greeting;
 pub(crate) mod jobs;
+pub(crate) mod logs;
 mod plugins;
 mod reading;
 mod session;

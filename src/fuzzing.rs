@@ -28,6 +28,8 @@ pub use crate::cli::plugin::child::member;
 pub use crate::cli::when::length;
 pub use crate::dispatch::events::query as log_query;
 pub use crate::dispatch::greeting::introduced;
+pub use crate::dispatch::logs::asked as logs_asked;
+pub use crate::dispatch::logs::moment::by_pattern as time_by_pattern;
 pub use crate::dispatch::split;
 pub use crate::dispatch::trail::query as trail_query;
 pub use crate::host::handshake::judge as judge_hello;

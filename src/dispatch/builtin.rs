@@ -8,8 +8,8 @@ use super::describe::Discover;
 use super::greeting::{Greeting, Hello, Identified, Usable};
 use super::shape::{Anything, Document, Nothing, Shape, answered, asked, read};
 use super::{
-    Asked, Dispatch, consul, deprecations, dispatcher, events, jobs, plugins, sessions, settings,
-    sinks, talk, tokens, trail,
+    Asked, Dispatch, consul, deprecations, dispatcher, events, jobs, logs, plugins, sessions,
+    settings, sinks, talk, tokens, trail,
 };
 use crate::access::Principal;
 
@@ -135,7 +135,7 @@ const SINK: &str = "/sinks/{name}";
 const CONSUL: &str = "/consul/{name}";
 
 /// What can be called on every connection.
-const TABLE: [Builtin; 43] = [
+const TABLE: [Builtin; 44] = [
     query::<Nothing, Identified>("rpc/identify", ANYBODY, "Says which machine this is")
         .like(&["{}"]),
     query::<Nothing, Usable>("rpc/query", LOGIN, "Lists the methods you may use").like(&["{}"]),
@@ -263,6 +263,13 @@ const TABLE: [Builtin; 43] = [
         "Ends commands, each with its whole process group",
     )
     .on("kill"),
+    query::<logs::ReadLogs, logs::Logs>(
+        "rpc/logs",
+        LOGIN,
+        "Looks back in the event log as classic clients do",
+    )
+    .on("read_logs")
+    .like(&["{}", r#"{"logs":["hostinfo"],"time_format":"relative_day","start_time":"1"}"#]),
     query::<Nothing, tokens::Listed>("rpc/tokens", ADMIN, "Lists the tokens, not their secrets")
         .on("list")
         .like(&["{}"]),
@@ -495,6 +502,7 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
         ("rpc/dispatcher", Some(action)) => {
             dispatcher::answer(dispatch, asked, &action.to_ascii_lowercase()).await
         }
+        ("rpc/logs", _) => logs::answer(dispatch, principal, args).await,
         ("rpc/audit", Some(action)) => trail::answer(dispatch, action, args).await,
         ("events/subscribe", _) => {
             Err(Fault::bad_request("events/subscribe needs a websocket connection"))

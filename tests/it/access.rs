@@ -16,7 +16,7 @@ use crate::harness::{Door, PATIENCE, Running, Site, binary, until};
 use crate::http::{self, Reply};
 
 /// The daemon's own methods, as `docs/protocols/sysadm.md` says: action, writes, least role.
-const OWN: [(&str, &str, bool, Role); 42] = [
+const OWN: [(&str, &str, bool, Role); 43] = [
     ("rpc/query", "", false, Role::Viewer),
     ("events/subscribe", "", false, Role::Viewer),
     ("events/list", "", false, Role::Viewer),
@@ -37,6 +37,7 @@ const OWN: [(&str, &str, bool, Role); 42] = [
     ("rpc/dispatcher", "run", true, Role::Admin),
     ("rpc/dispatcher", "list", false, Role::Operator),
     ("rpc/dispatcher", "kill", true, Role::Admin),
+    ("rpc/logs", "read_logs", false, Role::Viewer),
     ("rpc/tokens", "list", false, Role::Admin),
     ("rpc/tokens", "create", true, Role::Admin),
     ("rpc/tokens", "revoke", true, Role::Admin),

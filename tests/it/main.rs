@@ -34,6 +34,7 @@ mod jobs;
 mod jsonrpc;
 mod keys;
 mod leaks;
+mod logs;
 mod origins;
 mod player;
 mod protocol_page;

@@ -7,6 +7,7 @@ use super::super::pieces::{self, quote};
 use super::super::subscription::{self, Asked};
 use super::frame;
 use crate::bus::{Standing, Wording};
+use crate::dispatch::classic;
 use crate::dispatch::talk::{Replay, Subscribed};
 
 /// One of the classic classes.
@@ -22,13 +23,8 @@ pub struct Classic {
 
 /// The three classes of the original server.
 pub static CLASSIC: [Classic; 3] = [
-    Classic {
-        name: "life-preserver",
-        patterns: &["snapshot.*", "replication.*"],
-        wording: &LIFE_PRESERVER,
-    },
-    // `job.state` is for plugins whose work the original has in its dispatcher: updates, packages.
-    Classic { name: "dispatcher", patterns: &["job.process", "job.state"], wording: &DISPATCHER },
+    Classic { name: "life-preserver", patterns: classic::LIFE_PRESERVER, wording: &LIFE_PRESERVER },
+    Classic { name: "dispatcher", patterns: classic::DISPATCHER, wording: &DISPATCHER },
     Classic { name: "system-state", patterns: &["system.state"], wording: &SYSTEM_STATE },
 ];
 
@@ -41,9 +37,7 @@ static LIFE_PRESERVER: Wording = Wording {
     name: "sysadm/life-preserver",
     event: |event, _, _, frames| {
         let mut args = additions(event);
-        args.insert("class".to_owned(), event.class.family().into());
-        args.insert("message".to_owned(), event.message.as_str().into());
-        args.insert("priority".to_owned(), event.priority.to_string().into());
+        args.extend(classic::life_preserver(event));
         notice("life-preserver", "", &args.into(), frames);
     },
     gap: no_gap,
@@ -53,10 +47,7 @@ static DISPATCHER: Wording = Wording {
     name: "sysadm/dispatcher",
     event: |event, _, _, frames| {
         let mut args = additions(event);
-        args.extend(match event.class.as_str() {
-            "job.process" => process(members(event)),
-            _ => members(event),
-        });
+        args.extend(classic::dispatcher(event));
         notice("dispatcher", "", &args.into(), frames);
     },
     gap: no_gap,
@@ -86,24 +77,6 @@ fn additions(event: &Event) -> Map<String, Value> {
 
 fn members(event: &Event) -> Map<String, Value> {
     event.data.read().unwrap_or_default()
-}
-
-/// Commands as the original tells of them: each text is the name of a member with its output, and
-/// those of equal commands are one.
-fn process(mut data: Map<String, Value>) -> Map<String, Value> {
-    let Some(Value::Array(commands)) = data.remove("commands") else { return data };
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut args = Map::new();
-    args.insert("cmd_list".to_owned(), commands.iter().map(|it| it["text"].clone()).collect());
-    for command in commands.iter().filter(|command| command["code"].is_string()) {
-        let (name, output) = (text(&command["text"]), text(&command["output"]));
-        let before = args.get(&name).map(text).unwrap_or_default();
-        args.insert(format!("return_codes/{name}"), command["code"].clone());
-        args.insert(name, (before + &output).into());
-    }
-    // What says which process it is comes last, so that no command can pose as it.
-    args.extend(data);
-    args
 }
 
 /// Classic clients know no gaps. They have none either: their subscriptions are lossless.

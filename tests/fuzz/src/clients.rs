@@ -14,8 +14,8 @@ use sysadmd::access::Proof;
 use sysadmd::access::challenge::{Challenge, PublicKey};
 use sysadmd::config::Limits;
 use sysadmd::fuzzing::{
-    Pages, args_of, header_proof, introduced, log_query, method_of, split, trail_query,
-    websocket_config,
+    Pages, args_of, header_proof, introduced, log_query, logs_asked, method_of, split,
+    time_by_pattern, trail_query, websocket_config,
 };
 use sysadmd::sight::Sight;
 use sysadmd::store::PAGE_MAX;
@@ -73,6 +73,27 @@ pub fn list(data: &[u8]) {
             assert!(query.interest.filter.check().is_ok());
         }
         Err(fault) => assert_eq!(fault.kind.status(), 400),
+    }
+}
+
+/// The arguments of `rpc/logs`, and what a pattern reads back from a time that it wrote.
+pub fn logs(data: &[u8]) {
+    const NOW: u64 = 1_795_694_400_000_000;
+    let Ok(args) = serde_json::from_slice::<Value>(data) else { return };
+    let asked = match logs_asked(&args, Time::from_micros(NOW)) {
+        Ok(asked) => asked,
+        Err(fault) => return assert_eq!(fault.kind.status(), 400),
+    };
+    if args["start_time"].is_null() {
+        assert!(asked.since <= asked.until.unwrap_or(Time::from_micros(NOW)));
+    }
+    let (Some(pattern), Some(text)) = (args["time_format"].as_str(), args["start_time"].as_str())
+    else {
+        return;
+    };
+    if let Ok(time) = time_by_pattern(pattern, text) {
+        let whole = "yyyy-MM-dd'T'hh:mm:ss.zzz'000Z'";
+        assert_eq!(time_by_pattern(whole, &time.to_string()), Ok(time));
     }
 }
 

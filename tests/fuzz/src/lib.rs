@@ -41,7 +41,7 @@ macro_rules! each_target {
         $with! {
             words::class words::cursor words::filter words::time
             clients::challenge_key clients::envelope clients::greeting clients::header clients::login
-            clients::list clients::origin clients::rest clients::subscribe clients::trail clients::websocket
+            clients::list clients::logs clients::origin clients::rest clients::subscribe clients::trail clients::websocket
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             consul::consul_event consul::consul_pattern consul::consul_request
             jsonrpc::jsonrpc
