@@ -7,6 +7,7 @@ mod access;
 mod audit;
 mod consul;
 mod grants;
+mod jobs;
 mod limits;
 mod roles;
 mod sinks;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 pub use self::access::Access;
 pub use self::audit::Audit;
 pub use self::consul::{Consul, Service};
+pub use self::jobs::Jobs;
 pub use self::limits::Limits;
 pub use self::roles::{Grant, RoleRules, objection};
 pub use self::sinks::{Sink, SinkMode, SinkStart};
@@ -59,6 +61,8 @@ pub struct File {
     pub sinks: BTreeMap<String, Sink>,
     /// What clients may take up.
     pub limits: Limits,
+    /// How many jobs there may be.
+    pub jobs: Jobs,
     /// The Consul face.
     pub consul: Consul,
     /// Plugins.
@@ -142,6 +146,8 @@ pub struct Config {
     pub sinks: BTreeMap<String, Sink>,
     /// What clients may take up.
     pub limits: Limits,
+    /// How many jobs there may be.
+    pub jobs: Jobs,
     /// The Consul face.
     pub consul: Consul,
     /// Where third-party plugins lie.
@@ -195,6 +201,7 @@ impl File {
         roles::check(&self.roles)?;
         access::check(&self.access, &self.roles)?;
         self.limits.check()?;
+        self.jobs.check()?;
         consul::check(&self.consul, &self.roles)?;
         let socket = if own_socket {
             PathBuf::from("/run/sysadmd/sysadmd.sock")
@@ -213,6 +220,7 @@ impl File {
             roles: self.roles,
             sinks: sinks::checked(self.sinks)?,
             limits: self.limits,
+            jobs: self.jobs,
             consul: self.consul,
             listen,
             listen_plain,

@@ -170,10 +170,10 @@ impl Daemon {
             bell: Arc::clone(&bell),
         };
         keeper.begin(certificate::watch(&config.tls), &tasks);
-        let (certificate, limits) = (tls.facts(), files::fit(config.limits));
+        let (certificate, limits, jobs) = (tls.facts(), files::fit(config.limits), config.jobs);
         let sinks = sinks::begin(config, (&store, &bus), (&clock, &hostname), &tasks).await;
         let consul = config.consul.clone();
-        let identity = Identity { hostname, certificate, instance, limits, consul };
+        let identity = Identity { hostname, certificate, instance, limits, jobs, consul };
         let access =
             Access::new(Arc::clone(&store), clock.clone(), access_settings(config, &binary))
                 .map_err(|fault| std::io::Error::other(fault.to_string()))?;

@@ -71,6 +71,8 @@ pub struct Identity {
     pub instance: Uuid,
     /// Bounds, some of them announced by `rpc/hello`.
     pub limits: Limits,
+    /// How many jobs there may be.
+    pub jobs: config::Jobs,
     /// What the Consul face says and takes.
     pub consul: config::Consul,
 }
@@ -171,7 +173,7 @@ impl Dispatch {
     pub fn new(identity: Identity, floors: Floors) -> Self {
         let Floors { store, bus, host, sinks, access, clock, tasks } = floors;
         let greeting = Json::from(json!({"hostname": identity.hostname, "type": "server"}));
-        let jobs = Jobs::new(store, bus.clone(), clock.clone(), tasks);
+        let jobs = Jobs::new((store, bus.clone()), clock.clone(), tasks, identity.jobs);
         let deprecations = Deprecations::new(clock.now());
         Self(Arc::new(Shared {
             identity,

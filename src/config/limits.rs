@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::ConfigError;
 
 /// Bytes in a mebibyte.
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 
 /// `[limits]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -95,7 +95,6 @@ impl Limits {
 
     /// Refuses what would keep everybody out or bound nothing.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let ranges = [
             ("connections", count(self.connections), 1, 1_000_000),
             ("anonymous", count(self.anonymous), 1, 1_000_000),
@@ -113,13 +112,7 @@ impl Limits {
             ("subscriptions", count(self.subscriptions), 1, 10_000),
             ("queue_bytes", count(self.queue_bytes), 4_096, 1_024 * MIB),
         ];
-        for (key, value, least, most) in ranges {
-            if !(least..=most).contains(&value) {
-                return Err(ConfigError(format!(
-                    "limits.{key} is {value}: it must be between {least} and {most}"
-                )));
-            }
-        }
+        within("limits", &ranges)?;
         if self.anonymous_message_bytes > self.message_bytes {
             return Err(ConfigError(
                 "limits.anonymous_message_bytes must not be more than limits.message_bytes"
@@ -128,6 +121,21 @@ impl Limits {
         }
         Ok(())
     }
+}
+
+/// A setting as a number that is compared.
+pub(super) fn count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// Refuses the first setting of a section, a key with its value, that is outside of its range.
+pub(super) fn within(section: &str, ranges: &[(&str, u64, u64, u64)]) -> Result<(), ConfigError> {
+    let outside = ranges.iter().find(|(_, value, least, most)| !(least..=most).contains(&value));
+    outside.map_or(Ok(()), |(key, value, least, most)| {
+        Err(ConfigError(format!(
+            "{section}.{key} is {value}: it must be between {least} and {most}"
+        )))
+    })
 }
 
 #[cfg(test)]

@@ -15,8 +15,6 @@ use super::{Asked, Dispatch};
 
 /// Where the classic protocol puts what waits for nobody.
 const NO_QUEUE: &str = "no_queue";
-/// Jobs of one request: what one client may have waiting.
-const JOBS_MAX: usize = 256;
 
 /// Arguments of `run`: every member is a job, its name the process id, its value a command or an
 /// array of them.
@@ -128,8 +126,9 @@ async fn run(dispatch: &Dispatch, asked: &Asked<'_>, args: &Value) -> Result<Jso
         let process_id = Some(name.clone());
         all.push(Wanted { process_id, ..Wanted::new(Task::Commands(commands)) });
     }
-    if all.len() > JOBS_MAX {
-        return Err(Fault::bad_request(format!("a request starts at most {JOBS_MAX} jobs")));
+    let most = dispatch.0.jobs.settings().waiting_per_client;
+    if all.len() > most {
+        return Err(Fault::bad_request(format!("a request starts at most {most} jobs")));
     }
     make_all(dispatch, asked, all).await?;
     started.sort_unstable();

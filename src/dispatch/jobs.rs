@@ -27,7 +27,7 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::log::{Log, Piece};
+use self::log::{Keep, Log, Piece};
 use self::plan::{Bounds, Plan};
 use self::progress::{Meter, Shown};
 use self::state::{Ending, Job, State, Step};
@@ -36,6 +36,7 @@ use super::Dispatch;
 use crate::access::{Credential, Origin};
 use crate::bus::Bus;
 use crate::clock::{Clock, micros_of_id};
+use crate::config;
 use crate::host::Follower;
 use crate::lifecycle::{Part, Tasks};
 use crate::store::{Store, StoreError};
@@ -46,14 +47,6 @@ pub(super) use answer::{
 };
 pub(super) use making::{Wanted, make, make_all};
 
-/// How many may run and wait: what one machine does at once with some sense, a client that starts
-/// two hundred in one request, and at most a quarter of the places for any one client.
-const BOUNDS: Bounds =
-    Bounds { running: 64, running_of_one: 16, waiting: 2_048, waiting_of_one: 256 };
-/// Jobs that have ended and are kept.
-const ENDED_MAX: usize = 1_000;
-/// How long they are kept.
-const ENDED_AGE: Duration = Duration::from_hours(30 * 24);
 /// Jobs that one event forgets, so that it stays small.
 const FORGOTTEN_AT_ONCE: usize = 200;
 
@@ -67,6 +60,7 @@ struct Shared {
     bus: Bus,
     clock: Clock,
     tasks: Tasks,
+    settings: config::Jobs,
     /// Held while a job with a key is made, so that there is one of each.
     making: AsyncMutex<()>,
     book: Mutex<Book>,
@@ -119,14 +113,25 @@ struct Change {
 }
 
 impl Jobs {
-    pub(super) fn new(store: Arc<Store>, bus: Bus, clock: Clock, tasks: Tasks) -> Self {
-        let plan = Plan::new(BOUNDS);
+    pub(super) fn new(
+        (store, bus): (Arc<Store>, Bus),
+        clock: Clock,
+        tasks: Tasks,
+        settings: config::Jobs,
+    ) -> Self {
+        let plan = Plan::new(Bounds {
+            running: settings.running,
+            running_of_one: settings.running_per_client,
+            waiting: settings.waiting,
+            waiting_of_one: settings.waiting_per_client,
+        });
         let (live, keys, ended) = (HashMap::new(), HashMap::new(), VecDeque::new());
         Self(Arc::new(Shared {
             store,
             bus,
             clock,
             tasks,
+            settings,
             making: AsyncMutex::new(()),
             book: Mutex::new(Book { plan, live, keys, ended }),
             stopping: AtomicBool::new(false),
@@ -149,6 +154,17 @@ impl Jobs {
 
     fn now(&self) -> Time {
         self.0.clock.now()
+    }
+
+    /// How many there may be.
+    pub(super) fn settings(&self) -> &config::Jobs {
+        &self.0.settings
+    }
+
+    /// What is kept of each log.
+    fn keep(&self) -> Keep {
+        let config::Jobs { log_first_bytes, log_last_bytes, .. } = self.0.settings;
+        Keep { first: log_first_bytes, last: log_last_bytes }
     }
 
     /// Every job that has not ended, in the order in which they were asked for.
@@ -230,11 +246,12 @@ impl Jobs {
     /// Forgets what has been kept long enough.
     async fn forget(&self) {
         let now = self.now();
-        let oldest = now.micros().saturating_sub(micros(ENDED_AGE));
+        let settings = self.settings();
+        let oldest = settings.kept_age().map_or(0, |age| now.micros().saturating_sub(micros(age)));
         loop {
             let old = {
                 let mut book = self.book();
-                let too_many = book.ended.len().saturating_sub(ENDED_MAX);
+                let too_many = book.ended.len().saturating_sub(settings.kept);
                 let too_old = book.ended.iter().take_while(|e| e.at.micros() < oldest).count();
                 let count = too_many.max(too_old).min(FORGOTTEN_AT_ONCE);
                 book.ended.drain(..count).collect::<Vec<_>>()
@@ -282,7 +299,7 @@ impl Live {
             origin,
             credentials: Vec::new(),
             job: AsyncMutex::new(job),
-            log: Mutex::new(Log::default()),
+            log: Mutex::new(Log::new(jobs.keep())),
             meter: Mutex::default(),
             began: Mutex::new(None),
             end: jobs.0.tasks.stop_signal().part(),

@@ -1,5 +1,6 @@
 //! Jobs: calls that outlive their reply, and the classic dispatcher, with real processes.
 
+mod bounds;
 mod calls;
 mod dispatcher;
 

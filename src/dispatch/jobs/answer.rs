@@ -381,7 +381,7 @@ async fn log(dispatch: &Dispatch, principal: &Principal, args: &Value) -> Result
         (piece, ended)
     } else {
         let kept = dispatch.0.jobs.0.store.job_log(id).await;
-        let log = Log::of(kept.map_err(|error| unreadable(&error))?);
+        let log = Log::of(dispatch.0.jobs.keep(), kept.map_err(|error| unreadable(&error))?);
         let piece = log.read(from, limit);
         let ended = job.state.is_end() && piece.next >= log.said();
         (piece, ended)

@@ -5,14 +5,19 @@ use std::fmt::Write as _;
 
 use crate::store::JobLogPart;
 
-/// Bytes of the beginning that are kept.
-pub(crate) const HEAD_BYTES: usize = 64 * 1024;
-/// Bytes of the end that are kept.
-pub(crate) const TAIL_BYTES: usize = 192 * 1024;
+/// Bytes that are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keep {
+    /// Of the beginning.
+    pub(crate) first: usize,
+    /// Of the end.
+    pub(crate) last: usize,
+}
 
 /// The log of one job.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Log {
+    keep: Keep,
     head: Vec<u8>,
     tail: VecDeque<u8>,
     /// Bytes said in all.
@@ -31,13 +36,18 @@ pub(crate) struct Piece {
 }
 
 impl Log {
+    /// Nothing yet.
+    pub(crate) fn new(keep: Keep) -> Self {
+        Self { keep, head: Vec::new(), tail: VecDeque::new(), said: 0 }
+    }
+
     /// As it was kept.
-    pub(crate) fn of([head, tail]: [JobLogPart; 2]) -> Self {
+    pub(crate) fn of(keep: Keep, [head, tail]: [JobLogPart; 2]) -> Self {
         let said = match tail.text.len() {
             0 => head.text.len() as u64,
             bytes => tail.start + bytes as u64,
         };
-        Self { head: head.text, tail: tail.text.into(), said }
+        Self { keep, head: head.text, tail: tail.text.into(), said }
     }
 
     /// To be kept.
@@ -57,10 +67,12 @@ impl Log {
     /// More was said.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.said += bytes.len() as u64;
-        let (first, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES - self.head.len()));
-        self.head.extend_from_slice(first);
-        let rest = &rest[rest.len().saturating_sub(TAIL_BYTES)..];
-        let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL_BYTES);
+        let Keep { first, last } = self.keep;
+        let (beginning, rest) =
+            bytes.split_at(bytes.len().min(first.saturating_sub(self.head.len())));
+        self.head.extend_from_slice(beginning);
+        let rest = &rest[rest.len().saturating_sub(last)..];
+        let excess = (self.tail.len() + rest.len()).saturating_sub(last);
         self.tail.drain(..excess);
         self.tail.extend(rest);
     }
@@ -150,9 +162,11 @@ mod tests {
 
     use super::*;
 
+    const KEEP: Keep = Keep { first: 64 * 1024, last: 192 * 1024 };
+
     #[test]
     fn a_hundred_megabytes_leave_the_beginning_and_the_end() {
-        let mut log = Log::default();
+        let mut log = Log::new(KEEP);
         let line = vec![b'x'; 1 << 20];
         log.push(b"first");
         for _ in 0..100 {
@@ -164,8 +178,8 @@ mod tests {
         assert_eq!((beginning.bytes.as_slice(), beginning.next), (&b"first"[..], 5));
         let end = log.read(log.said() - 4, 100);
         assert_eq!((end.bytes.as_slice(), end.next), (&b"last"[..], log.said()));
-        let gap = log.read(HEAD_BYTES as u64, 10);
-        assert_eq!(gap.from, log.said() - TAIL_BYTES as u64);
+        let gap = log.read(KEEP.first as u64, 10);
+        assert_eq!(gap.from, log.said() - KEEP.last as u64);
         let all = log.excerpt(0, log.said(), 1 << 20);
         assert!(all.starts_with("first") && all.ends_with("last") && all.contains("left out"));
         assert!(log.excerpt(0, log.said(), 1000).len() < 1100);
@@ -177,7 +191,7 @@ mod tests {
             pieces in proptest::collection::vec((any::<u8>(), 0usize..70_000), 0..12),
             most in 1usize..100_000,
         ) {
-            let mut log = Log::default();
+            let mut log = Log::new(KEEP);
             let mut all = Vec::new();
             for (byte, count) in pieces {
                 let piece = vec![byte; count];
@@ -185,7 +199,7 @@ mod tests {
                 all.extend(piece);
             }
             prop_assert_eq!(log.said(), all.len() as u64);
-            prop_assert_eq!(&Log::of(log.parts()), &log);
+            prop_assert_eq!(&Log::of(KEEP, log.parts()), &log);
             let mut place = 0;
             while place < log.said() {
                 let piece = log.read(place, most);
@@ -194,7 +208,7 @@ mod tests {
                 let from = usize::try_from(piece.from).unwrap();
                 prop_assert_eq!(&all[from..from + piece.bytes.len()], piece.bytes.as_slice());
                 if piece.from > place {
-                    prop_assert!(all.len() > HEAD_BYTES + TAIL_BYTES);
+                    prop_assert!(all.len() > KEEP.first + KEEP.last);
                 }
                 place = piece.next;
             }
@@ -202,7 +216,7 @@ mod tests {
 
         #[test]
         fn a_character_is_not_torn(text in "[a-zäß€🙂]{1,40}", most in 4usize..20) {
-            let mut log = Log::default();
+            let mut log = Log::new(KEEP);
             log.push(text.as_bytes());
             let (mut place, mut read) = (0, String::new());
             while place < log.said() {

@@ -125,7 +125,7 @@ impl Jobs {
             _ => Ending::Interrupted(cut_off(&job)),
         };
         if let Ok(kept) = self.0.store.job_log(job.id).await {
-            *locked(&live.log) = Log::of(kept);
+            *locked(&live.log) = Log::of(self.keep(), kept);
         }
         if let Task::Commands(commands) = &live.work.task {
             super::run::tell_interrupted(self, &job, commands).await;

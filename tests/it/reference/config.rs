@@ -45,7 +45,9 @@ fn the_shipped_file_has_every_key_that_is_read() {
     let documented = keys(&shipped());
     let documented: BTreeSet<&str> = documented.iter().map(|key| key.path.as_str()).collect();
     let mut read = BTreeSet::new();
-    for section in ["", "tls.", "log.", "audit.", "access.", "limits.", "consul.", "plugins."] {
+    for section in
+        ["", "tls.", "log.", "audit.", "access.", "limits.", "jobs.", "consul.", "plugins."]
+    {
         read.extend(known(section).into_iter().map(|name| format!("{section}{name}")));
     }
     // Sections are not keys, and what `plugins.config` holds belongs to the plugins.
