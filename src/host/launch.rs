@@ -15,7 +15,8 @@ mod watch;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::fs::DirBuilder;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write, stderr};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -24,7 +25,7 @@ use std::process::{ExitCode, ExitStatus};
 use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::execve;
+use nix::unistd::{close, execve};
 
 pub(crate) use self::files::{landlock_version, opened};
 pub(crate) use self::policy::{BASE, Policy};
@@ -50,11 +51,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(()) => return ExitCode::SUCCESS,
             Err(sentence) => (EXIT_OS, sentence),
         },
-        Ok(Order::Watch(command)) => match watch::over(&command) {
+        Ok(Order::Watch(command)) => match close_inherited().and_then(|()| watch::over(&command)) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(error) => (EXIT_OS, format!("cannot watch over a command: {error}")),
         },
-        Ok(Order::Start(policy, command)) => match start(&policy, &command) {
+        Ok(Order::Start(policy, command)) => match begin(&policy, &command) {
             Err(sentence) => (EXIT_OS, sentence),
         },
     };
@@ -108,6 +109,24 @@ impl Order {
         }
         Ok(Self::Start(Box::new(policy), command))
     }
+}
+
+fn begin(policy: &Policy, command: &[CString]) -> Result<Infallible, String> {
+    close_inherited().map_err(|error| format!("cannot see which files are open: {error}"))?;
+    start(policy, command)
+}
+
+/// Closes all but the three standard streams. The daemon's own files never get here; what whoever
+/// started the daemon has left open in it would, and is nothing to a plugin or a command.
+fn close_inherited() -> io::Result<()> {
+    let open = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = open.flatten().filter_map(|file| file.file_name().to_str()?.parse().ok());
+    let more: Vec<RawFd> = numbers.filter(|number| *number > 2).collect();
+    for number in more {
+        // One of them was that of the directory, which is closed by now.
+        close(number).ok();
+    }
+    Ok(())
 }
 
 /// In an order in which each step still has the rights it needs: paths are opened and limits set
@@ -182,7 +201,7 @@ fn make_temporary_dir(policy: &Policy) -> Result<(), String> {
 /// Tells the daemon's log.
 fn say(sentence: &str) {
     // Nobody is left to tell when standard error is gone.
-    drop(writeln!(std::io::stderr(), "{PREFIX}{sentence}"));
+    drop(writeln!(stderr(), "{PREFIX}{sentence}"));
 }
 
 /// A path that is not there grants nothing; whoever asked for it should know.

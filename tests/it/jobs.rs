@@ -3,6 +3,7 @@
 mod bounds;
 mod calls;
 mod dispatcher;
+mod inherited;
 
 use kit::client::SysAdmClient;
 use serde_json::{Value, json};
