@@ -16,10 +16,12 @@ mod exit;
 mod fake;
 mod jobs;
 mod keys;
+mod man;
 pub(crate) mod output;
 pub(crate) mod plugin;
 mod plugins;
 mod sessions;
+mod setup;
 mod sinks;
 mod snapshots;
 mod status;
@@ -30,6 +32,7 @@ pub(crate) mod trust;
 pub(crate) mod when;
 
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -81,6 +84,8 @@ enum Command {
     Daemon(DaemonCommand),
     /// Say what is wrong with the installation on this machine, and how to mend it
     Doctor(doctor::Doctor),
+    /// Finish an installation: the first administrator's token, addresses, certificate, who is admin
+    Setup(setup::Setup),
     /// Write, check and try a plugin of your own (needs no daemon)
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -89,6 +94,12 @@ enum Command {
         /// For which shell
         #[arg(value_parser = ["bash", "zsh", "fish"])]
         shell: String,
+    },
+    /// Print the manual page, or write the pages of all commands
+    Man {
+        /// Write them all into this directory
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
 }
 
@@ -159,10 +170,14 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return show_clap(&error),
     };
-    let Arguments { connection, json, command } = arguments;
-    let done = match command {
+    let Arguments { connection, json, command: wanted } = arguments;
+    let done = match wanted {
         Command::Plugin(command) => return plugin::run(command, json),
         Command::Completions { shell } => completions(&shell),
+        Command::Man { out } => man::run(command(), out.as_deref()),
+        Command::Setup(setup) => {
+            in_runtime(setup::run(&setup, &connection, Style::of_stdout(json)))
+        }
         Command::Doctor(doctor) => {
             in_runtime(doctor::run(&doctor, &connection, Style::of_stdout(json)))
         }

@@ -46,6 +46,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long a password check may take: a directory server may have to be asked.
 const PAM_DEADLINE: Duration = Duration::from_secs(20);
 
+/// Where packages put what checks passwords.
+const PACKAGED_HELPER: &str = "/usr/libexec/sysadmd/sysadmd-pam";
+
 /// sysexits(3): the input data was incorrect.
 const EX_DATAERR: u8 = 65;
 /// sysexits(3): a service or resource is not there.
@@ -316,9 +319,12 @@ fn host_settings(config: &Config, instance: Uuid) -> HostSettings {
 }
 
 fn access_settings(config: &Config, binary: &std::path::Path) -> AccessSettings {
-    let beside = || binary.with_file_name("sysadmd-pam");
+    let helper = || {
+        let beside = binary.with_file_name("sysadmd-pam");
+        if beside.exists() { beside } else { PathBuf::from(PACKAGED_HELPER) }
+    };
     let pam = config.access.password_login.then(|| PamSettings {
-        helper: config.access.pam_helper.clone().unwrap_or_else(beside),
+        helper: config.access.pam_helper.clone().unwrap_or_else(helper),
         service: config.access.pam_service.clone(),
         deadline: PAM_DEADLINE,
     });

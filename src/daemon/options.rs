@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 use tracing_subscriber::EnvFilter;
@@ -16,11 +17,11 @@ use tracing_subscriber::filter::{FilterExt as _, FilterFn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::{EX_CONFIG, EX_DATAERR, Environment, StartError, built_in};
+use super::{EX_CONFIG, EX_DATAERR, EX_IOERR, Environment, StartError, built_in};
 use crate::clock::Clock;
 use crate::config::{Config, FILE, File, Overrides, Runner};
 use crate::listen::tls::{Tls, TlsError};
-use crate::store::{AuditVerdict, Store};
+use crate::store::{AuditVerdict, Store, StoreError};
 
 /// sysexits(3): the command was used incorrectly.
 const EX_USAGE: u8 = 64;
@@ -34,6 +35,8 @@ Signals:
 Environment:
   SYSADMD_LOG       what is logged to standard error, such as debug [default: info]; of libraries
                     never more than info, because their lines hold what clients send
+  CREDENTIALS_DIRECTORY  where a service manager has put credentials: sysadmd.certificate and
+                    sysadmd.key are used when the configuration names no certificate
   XDG_STATE_HOME    where a daemon that is not root's keeps what it writes, in sysadmd/
 
 Exit codes:
@@ -76,11 +79,26 @@ enum Role {
         /// Which one
         name: String,
     },
+    /// Print the manual page, or the completions of a shell, for a package
+    #[command(hide = true, subcommand)]
+    Write(Written),
     /// Put limits on this process and become a plugin, as the daemon starts it
     #[command(hide = true, disable_help_flag = true)]
     Launch {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
+    },
+}
+
+/// What a package has beside the program.
+#[derive(Debug, Subcommand)]
+enum Written {
+    /// The manual page
+    Man,
+    /// The completions
+    Completions {
+        /// For which shell
+        shell: Shell,
     },
 }
 
@@ -108,7 +126,26 @@ pub(super) fn main() -> ExitCode {
             ));
             ExitCode::from(EX_USAGE)
         }),
+        Some(Role::Write(what)) => write(&what),
         None => serve(options),
+    }
+}
+
+fn write(what: &Written) -> ExitCode {
+    let mut text = Vec::new();
+    let made = match what {
+        Written::Man => clap_mangen::Man::new(command()).section("8").render(&mut text),
+        Written::Completions { shell } => {
+            clap_complete::generate(*shell, &mut command(), "sysadmd", &mut text);
+            Ok(())
+        }
+    };
+    match made.and_then(|()| std::io::stdout().write_all(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("cannot be written: {error}"));
+            ExitCode::from(EX_IOERR)
+        }
     }
 }
 
@@ -166,17 +203,28 @@ fn run(config: &Config, is_root: bool) -> Result<(), StartError> {
 fn configure(options: Options, is_root: bool) -> Result<Config, String> {
     let named = options.config.is_some();
     let path = options.config.unwrap_or_else(|| PathBuf::from(FILE));
-    let file = read_file(&path, named, is_root)?;
+    let mut file = read_file(&path, named, is_root)?;
+    let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(dir) = from_env("CREDENTIALS_DIRECTORY") {
+        use_credentials(&mut file, Path::new(&dir));
+    }
     let over = Overrides {
         state_dir: options.state_dir,
         listen: options.listen,
         listen_plain: options.listen_plain,
     };
-    let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let state_home = from_env("XDG_STATE_HOME")
         .map(PathBuf::from)
         .or_else(|| from_env("HOME").map(|home| Path::new(&home).join(".local/state")));
     file.complete(over, &Runner { is_root, state_home }).map_err(|error| error.to_string())
+}
+
+/// A certificate that the service manager hands over, where the configuration names none.
+fn use_credentials(file: &mut File, dir: &Path) {
+    let [certificate, key] = ["sysadmd.certificate", "sysadmd.key"].map(|name| dir.join(name));
+    if file.tls.certificate.is_none() && file.tls.key.is_none() && certificate.exists() {
+        (file.tls.certificate, file.tls.key) = (Some(certificate), Some(key));
+    }
 }
 
 /// A file that nobody named and that is not there means the defaults.
@@ -211,6 +259,15 @@ fn check_all(config: &Config) -> ExitCode {
     let dir = &config.state_dir;
     match Store::check_all(dir).and_then(|()| Store::audit_verify_file(dir)) {
         Ok(verdict) => tell_verdict(&verdict),
+        // So that a configuration can be checked before the daemon that runs takes it.
+        Err(StoreError::InUse { pid, .. }) => {
+            let who = pid.map(|pid| format!(", process {pid},")).unwrap_or_default();
+            complain(&format!(
+                "the configuration is right; the database was not looked at, because a daemon{who} \
+                 uses it"
+            ));
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(StartError::from(error).exit_code())
@@ -277,7 +334,7 @@ fn complain(sentence: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::{EX_IOERR, EX_TEMPFAIL, EX_UNAVAILABLE};
+    use crate::daemon::{EX_TEMPFAIL, EX_UNAVAILABLE};
 
     #[test]
     fn only_our_own_modules_are_ours() {
@@ -290,6 +347,22 @@ mod tests {
         ] {
             assert_eq!(is_ours(target), ours, "{target}");
         }
+    }
+
+    #[test]
+    fn a_credential_is_used_where_the_configuration_names_no_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = File::default();
+        use_credentials(&mut file, dir.path());
+        assert_eq!(file, File::default(), "there is none");
+        let certificate = dir.path().join("sysadmd.certificate");
+        std::fs::write(&certificate, "").unwrap();
+        use_credentials(&mut file, dir.path());
+        assert_eq!(file.tls.certificate, Some(certificate));
+        assert_eq!(file.tls.key, Some(dir.path().join("sysadmd.key")));
+        file.tls.certificate = Some("/own".into());
+        use_credentials(&mut file, dir.path());
+        assert_eq!(file.tls.certificate.as_deref(), Some(Path::new("/own")));
     }
 
     #[test]

@@ -1,25 +1,19 @@
 //! A machine with a systemd of its own as its first process: services are started, stopped and
 //! watched over its message bus, accounts are made, and the machine is turned off.
 //!
-//! systemd-nspawn boots a small Debian that is made once and kept in the target folder. What a test
-//! changes in it goes to memory and ends with it.
+//! What the test changes in it goes to memory and ends with it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use kit::client::{SysAdmClient, Target};
-use kit::lab::{Lab, command, must, wait_for};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use kit::lab::{Lab, must, wait_for};
 use serde_json::{Value, json};
 
 use crate::follower::{Follower, told};
 use crate::it::harness::{Site, binary, until};
+use crate::machine::{Machine, root};
 use crate::run;
 
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,passwd,libpam-modules,libpam0g";
 const SETTINGS: &str = "[plugins.config.system]\nlook_s = 1\n\
     [plugins.config.system.conditions.unit-failed]\nclear_s = 0\n\
     [plugins.config.system.conditions.clock-unsynchronized]\noff = true\n";
@@ -40,60 +34,40 @@ const UNITS: [(&str, &str); 3] = [
 /// Of an account that is made in it.
 const PASSWORD: &str = "pass: 'word'";
 
-/// The machine. It is turned off with the test.
-struct Machine {
-    nspawn: Child,
+/// The machine with the daemon in it.
+struct Booted {
+    machine: Machine,
     site: Site,
 }
 
-impl Machine {
+impl Booted {
     /// Boots it and starts the daemon in it.
     fn boot() -> Self {
-        let root = root();
         let mut site = Site::new();
         (site.system, site.settings) = (true, SETTINGS.to_owned());
         fs::write(site.path().join("sysadmd.toml"), site.toml()).expect("the configuration");
-        let mut nspawn = command("systemd-nspawn", "systemd-container");
-        nspawn.args(["--boot", "--quiet", "--register=no", "--keep-unit", "--private-network"]);
-        nspawn.args(["--volatile=overlay", "--console=pipe", "--machine=sysadmd-test"]);
-        nspawn.arg("-D").arg(&root);
-        nspawn.arg(format!("--bind-ro={}:/usr/local/bin/sysadmd", binary().display()));
-        nspawn.arg(format!("--bind={}:/site", site.path().display()));
+        let mut options = vec![
+            "--volatile=overlay".to_owned(),
+            format!("--bind-ro={}:/usr/local/bin/sysadmd", binary().display()),
+            format!("--bind={}:/site", site.path().display()),
+        ];
         for (name, unit) in UNITS {
             let file = site.path().join(format!("{name}.service"));
             fs::write(&file, unit).expect("a unit");
             let place = format!("/etc/systemd/system/{name}.service");
-            nspawn.arg(format!("--bind-ro={}:{place}", file.display()));
+            options.push(format!("--bind-ro={}:{place}", file.display()));
         }
-        nspawn.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let nspawn = nspawn.spawn().expect("systemd-nspawn starts");
-        let machine = Self { nspawn, site };
-        wait_for("the machine's first process", || machine.first().is_some());
-        wait_for("the machine to have booted", || {
-            let answer = machine.inside(&["systemctl", "is-system-running"]);
-            ["running", "degraded"].contains(&answer.trim())
-        });
+        let machine = Machine::boot(&root(), "sysadmd-test", &options);
         machine.inside(&["systemctl", "start", "sysadmd"]);
-        machine
+        Self { machine, site }
     }
 
-    /// The number of its first process.
     fn first(&self) -> Option<u32> {
-        let pid = self.nspawn.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-        children.split_whitespace().find_map(|child| {
-            let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
-            (name.trim() == "systemd").then(|| child.parse().ok())?
-        })
+        self.machine.first()
     }
 
-    /// Runs a program in it and returns what it prints, whatever its exit code.
     fn inside(&self, words: &[&str]) -> String {
-        let first = self.first().expect("the machine runs").to_string();
-        let mut nsenter = command("nsenter", "util-linux");
-        nsenter.args(["-t", &first, "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--"]).args(words);
-        let output = nsenter.output().expect("nsenter starts");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        self.machine.inside(words)
     }
 
     async fn admin(&self) -> SysAdmClient {
@@ -102,34 +76,6 @@ impl Machine {
         let connected = SysAdmClient::connect(Target::Unix(socket)).await;
         connected.expect("root is let in")
     }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.nspawn.id()).expect("a process id"));
-        // It may have been turned off already.
-        kill(pid, Signal::SIGTERM).ok();
-        let end = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < end && matches!(self.nspawn.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        drop(self.nspawn.kill());
-        drop(self.nspawn.wait());
-    }
-}
-
-/// The machine's files, made at the first use.
-fn root() -> PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("booted-root");
-    if !root.join("usr/lib/systemd/systemd").exists() {
-        let new = root.with_extension("new");
-        drop(fs::remove_dir_all(&new));
-        let include = format!("--include={PACKAGES}");
-        let target = new.to_str().expect("a path");
-        must("mmdebstrap", "mmdebstrap", &["--variant=minbase", &include, "bookworm", target]);
-        fs::rename(&new, &root).expect("it takes its place");
-    }
-    root
 }
 
 async fn services(client: &mut SysAdmClient, action: &str, names: Value) -> Value {
@@ -146,7 +92,7 @@ async fn row(client: &mut SysAdmClient, name: &str) -> Value {
 #[test]
 fn services_accounts_and_the_end_of_a_real_machine() {
     let lab = Lab::enter("booted");
-    let mut machine = Machine::boot();
+    let mut machine = Booted::boot();
     run(async {
         let mut admin = machine.admin().await;
         until("the plugin and systemd's services", async || {
@@ -169,7 +115,7 @@ fn services_accounts_and_the_end_of_a_real_machine() {
         assert_eq!(off, Ok(json!({"halt": {"response": "true"}})));
         drop((admin, follower));
     });
-    wait_for("the machine to be off", || matches!(machine.nspawn.try_wait(), Ok(Some(_))));
+    wait_for("the machine to be off", || machine.machine.is_off());
     drop((machine, lab));
 }
 
@@ -212,7 +158,7 @@ async fn what_cannot_be_done_says_why(admin: &mut SysAdmClient) {
     assert_eq!(refused.expect_err("no names")["code"], "400");
 }
 
-async fn a_failure_is_told_once(machine: &Machine, admin: &mut SysAdmClient) {
+async fn a_failure_is_told_once(machine: &Booted, admin: &mut SysAdmClient) {
     let failed = services(admin, "start", json!("bad")).await;
     assert_eq!(failed["services_started"], json!([]));
     assert!(failed["errors"]["bad"].as_str().is_some_and(|it| it.contains("failed")), "{failed}");
@@ -226,7 +172,7 @@ async fn a_failure_is_told_once(machine: &Machine, admin: &mut SysAdmClient) {
         .await;
 }
 
-async fn the_bus_goes_and_comes_back(machine: &Machine, admin: &mut SysAdmClient) {
+async fn the_bus_goes_and_comes_back(machine: &Booted, admin: &mut SysAdmClient) {
     machine.inside(&["systemctl", "stop", "dbus.socket", "dbus.service"]);
     until("the bus is missed", async || {
         let answer = admin.call("sysadm", "services", json!({"action": "list_services"})).await;
@@ -256,7 +202,7 @@ async fn shown(admin: &mut SysAdmClient, action: &str) -> Value {
     answer.expect("they are shown")
 }
 
-async fn accounts_are_made_and_removed(machine: &Machine, admin: &mut SysAdmClient) {
+async fn accounts_are_made_and_removed(machine: &Booted, admin: &mut SysAdmClient) {
     let shadow = an_account_is_made(machine, admin).await;
     changed(admin, json!({"action": "groupadd", "name": "some", "users": "somebody"})).await;
     assert_eq!(shown(admin, "groupshow").await["some"]["users"], json!(["somebody"]));
@@ -272,7 +218,7 @@ async fn accounts_are_made_and_removed(machine: &Machine, admin: &mut SysAdmClie
 }
 
 /// Returns its line in the file of passwords.
-async fn an_account_is_made(machine: &Machine, admin: &mut SysAdmClient) -> String {
+async fn an_account_is_made(machine: &Booted, admin: &mut SysAdmClient) -> String {
     let add = json!({"action": "useradd", "name": "somebody", "password": PASSWORD,
                      "comment": "Some Body", "shell": "/bin/sh"});
     changed(admin, add.clone()).await;
@@ -285,7 +231,7 @@ async fn an_account_is_made(machine: &Machine, admin: &mut SysAdmClient) -> Stri
 }
 
 /// Not in the daemon's database, nor in any other file of its directory.
-fn the_password_is_nowhere(machine: &Machine) {
+fn the_password_is_nowhere(machine: &Booted) {
     let files = fs::read_dir(machine.site.path()).expect("the daemon's directory");
     for file in files.flatten().filter(|file| file.path().is_file()) {
         let bytes = fs::read(file.path()).unwrap_or_default();
@@ -294,7 +240,7 @@ fn the_password_is_nowhere(machine: &Machine) {
     }
 }
 
-async fn what_else_changes_is_noticed(machine: &Machine, admin: &mut SysAdmClient) {
+async fn what_else_changes_is_noticed(machine: &Booted, admin: &mut SysAdmClient) {
     machine.inside(&["touch", "/run/reboot-required"]);
     until("a restart is required", async || {
         let state = admin.call("system", "state", json!({})).await.expect("a state");

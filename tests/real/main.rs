@@ -3,10 +3,10 @@
 //! with it. And passwords of real users, which each test makes and removes; and the validators of the
 //! specifications that the daemon describes itself by.
 //!
-//! A machine that systemd-nspawn boots, and disks that fill up. A daemon that is killed at every
+//! A machine that systemd-nspawn boots, the packages installed in another, and disks that fill up. A daemon that is killed at every
 //! state of a job.
 //!
-//! Needs root, systemd-container, mmdebstrap, e2fsprogs, xfsprogs, btrfs-progs, zfs-fuse, strace and PAM; without them it fails and says what to install. `tests/run`
+//! Needs root, systemd-container, mmdebstrap, dpkg-dev, lintian, e2fsprogs, xfsprogs, btrfs-progs, zfs-fuse, strace and PAM; without them it fails and says what to install. `tests/run`
 //! brings all of it.
 
 #![allow(
@@ -35,6 +35,8 @@ mod it {
     pub(crate) mod villain;
 }
 mod killed_jobs;
+mod machine;
+mod package;
 mod passwords;
 mod place;
 mod snapshots;

@@ -17,6 +17,8 @@ const LANDLOCK: &str = "landlock";
 const SECCOMP: &str = "seccomp";
 const OPEN_FILES: &str = "open-files";
 const PAM: &str = "passwords";
+/// Where packages put what checks passwords.
+const PACKAGED_HELPER: &str = "/usr/libexec/sysadmd/sysadmd-pam";
 /// This program was made later.
 const MADE: u64 = 1_767_225_600_000_000;
 /// Below this the daemon refuses new events before long.
@@ -147,11 +149,12 @@ fn passwords(place: &Place) -> Finding {
         return Finding::ok(PAM, "nobody logs in with a password (access.password_login)");
     };
     let off = "or switch passwords off: access.password_login = false";
-    let beside = || {
-        Some(fs::read_link(format!("/proc/{}/exe", place.pid?)).ok()?.with_file_name("sysadmd-pam"))
+    let own = || {
+        let program = fs::read_link(format!("/proc/{}/exe", place.pid?)).ok()?;
+        let beside = program.with_file_name("sysadmd-pam");
+        Some(if beside.exists() { beside } else { PathBuf::from(PACKAGED_HELPER) })
     };
-    if let Some(helper) = place.pam_helper.clone().or_else(beside).filter(|helper| !helper.exists())
-    {
+    if let Some(helper) = place.pam_helper.clone().or_else(own).filter(|helper| !helper.exists()) {
         let what =
             format!("the helper {} is not there: every password is refused", helper.display());
         let mend = format!("install it there, or name its place: access.pam_helper; {off}");

@@ -1,0 +1,131 @@
+//! A small Debian with a systemd of its own as its first process, booted by systemd-nspawn from a
+//! root that is made once and kept in the target folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use kit::lab::{command, must, wait_for};
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,passwd,libpam-modules,libpam0g";
+
+/// The machine. It is turned off with the test.
+pub(crate) struct Machine {
+    nspawn: Child,
+}
+
+impl Machine {
+    /// Boots it from this root, with these options of systemd-nspawn besides the usual ones.
+    pub(crate) fn boot(root: &Path, name: &str, options: &[String]) -> Self {
+        let mut nspawn = command("systemd-nspawn", "systemd-container");
+        nspawn.args(["--boot", "--quiet", "--register=no", "--keep-unit", "--private-network"]);
+        nspawn.args(["--console=pipe", &format!("--machine={name}")]).args(options);
+        nspawn.arg("-D").arg(root);
+        nspawn.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let machine = Self { nspawn: nspawn.spawn().expect("systemd-nspawn starts") };
+        machine.wait_until_up();
+        machine
+    }
+
+    /// Waits until it has booted.
+    pub(crate) fn wait_until_up(&self) {
+        wait_for("the machine to have booted", || {
+            let up = |_| self.inside(&["systemctl", "is-system-running"]);
+            self.first().map(up).is_some_and(|it| ["running", "degraded"].contains(&it.trim()))
+        });
+    }
+
+    /// The number of its first process.
+    pub(crate) fn first(&self) -> Option<u32> {
+        let pid = self.nspawn.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split_whitespace().find_map(|child| {
+            let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+            (name.trim() == "systemd").then(|| child.parse().ok())?
+        })
+    }
+
+    /// Runs a program in it and returns what it prints, whatever its exit code.
+    pub(crate) fn inside(&self, words: &[&str]) -> String {
+        String::from_utf8_lossy(&self.output(words).stdout).into_owned()
+    }
+
+    /// Runs a program in it that must succeed, and returns what it prints.
+    pub(crate) fn must(&self, words: &[&str]) -> String {
+        let output = self.output(words);
+        let said = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+        assert!(output.status.success(), "{words:?}: {}\n{}", output.status, said.join("\n"));
+        said[0].clone().into_owned()
+    }
+
+    /// Runs a program in it.
+    pub(crate) fn output(&self, words: &[&str]) -> Output {
+        let first = self.first().expect("the machine runs").to_string();
+        let mut nsenter = command("nsenter", "util-linux");
+        nsenter.args(["-t", &first, "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--"]).args(words);
+        nsenter.output().expect("nsenter starts")
+    }
+
+    /// Whether it has been turned off.
+    pub(crate) fn is_off(&mut self) -> bool {
+        matches!(self.nspawn.try_wait(), Ok(Some(_)))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.nspawn.id()).expect("a process id"));
+        // It may have been turned off already.
+        kill(pid, Signal::SIGTERM).ok();
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end && !self.is_off() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        drop(self.nspawn.kill());
+        drop(self.nspawn.wait());
+    }
+}
+
+/// The machine's files, made at the first use by whichever test comes first.
+pub(crate) fn root() -> PathBuf {
+    use std::sync::{Mutex, PoisonError};
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("booted-root");
+    if !root.join("usr/lib/systemd/systemd").exists() {
+        let new = root.with_extension("new");
+        drop(fs::remove_dir_all(&new));
+        let include = format!("--include={PACKAGES}");
+        let target = new.to_str().expect("a path");
+        must("mmdebstrap", "mmdebstrap", &["--variant=minbase", &include, "bookworm", target]);
+        fs::rename(&new, &root).expect("it takes its place");
+    }
+    root
+}
+
+/// The machine's files in this directory, to be changed: what is changed goes to memory, outlives the
+/// machine and ends with the test's mount namespace.
+pub(crate) fn root_to_change(dir: &Path) -> PathBuf {
+    let (memory, root) = (dir.join("changes"), dir.join("root"));
+    fs::create_dir_all(&memory).expect("a directory");
+    fs::create_dir_all(&root).expect("a directory");
+    let none = None::<&str>;
+    mount(Some("none"), &memory, Some("tmpfs"), MsFlags::empty(), none).expect("a tmpfs");
+    let [upper, work] = ["upper", "work"].map(|name| memory.join(name));
+    fs::create_dir(&upper).expect("a directory");
+    fs::create_dir(&work).expect("a directory");
+    let lower = self::root();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.display(),
+        upper.display(),
+        work.display()
+    );
+    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(&*options))
+        .expect("an overlay");
+    root
+}

@@ -1,0 +1,241 @@
+//! A machine on which the package is installed, used, removed and purged.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kit::lab::{Lab, wait_for};
+use serde_json::Value;
+
+use super::build;
+use crate::machine::{Machine, root_to_change};
+
+/// Where the package writes, and where nothing of it may be left.
+const PLACES: [&str; 7] = ["/etc", "/usr", "/var/lib", "/var/log", "/var/cache", "/run", "/opt"];
+/// What others write there while it is used.
+const OTHERS: [&str; 8] = [
+    "/var/lib/dpkg/",
+    "/var/log/dpkg.log",
+    "/var/log/journal",
+    "/var/log/wtmp",
+    "/run/systemd/",
+    "/run/udev",
+    "/run/user",
+    "/var/cache/ldconfig",
+];
+
+/// A machine with the package, and what was there before.
+struct Installed {
+    machine: Machine,
+    before: BTreeSet<String>,
+    /// Its files, as they are seen from outside.
+    root: PathBuf,
+    // The machine's files go with it.
+    _lab: Lab,
+}
+
+impl Installed {
+    fn new(name: &str) -> Self {
+        let lab = Lab::enter(name);
+        let package = build("deb", "1.0.0", lab.dir());
+        let root = root_to_change(lab.dir());
+        let machine = Machine::boot(&root, name, &[]);
+        fs::copy(package, root.join("var/tmp/sysadmd.deb")).expect("the package is put there");
+        let installed = Self { before: files(&machine), machine, root, _lab: lab };
+        let said = installed.machine.must(&["dpkg", "--install", "/var/tmp/sysadmd.deb"]);
+        assert!(said.contains("sysadmctl setup"), "{said}");
+        installed.wait_until_active();
+        installed
+    }
+
+    fn property(&self, name: &str) -> String {
+        let answer = self.must(&["systemctl", "show", "--value", "--property", name, "sysadmd"]);
+        answer.trim().to_owned()
+    }
+
+    fn wait_until_active(&self) {
+        wait_for("the service to be active", || self.property("ActiveState") == "active");
+    }
+
+    fn must(&self, words: &[&str]) -> String {
+        self.machine.must(words)
+    }
+
+    /// What `sysadmctl --json` answers.
+    fn ctl(&self, words: &[&str]) -> Value {
+        let words: Vec<&str> = ["sysadmctl", "--json"].iter().chain(words).copied().collect();
+        serde_json::from_str(&self.must(&words)).expect("JSON")
+    }
+
+    /// The ports on which something listens.
+    fn ports(&self) -> BTreeSet<u16> {
+        let listening = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let port = fields.get(1)?.rsplit(':').next()?;
+            (*fields.get(3)? == "0A").then(|| u16::from_str_radix(port, 16).ok())?
+        };
+        self.must(&["cat", "/proc/net/tcp", "/proc/net/tcp6"])
+            .lines()
+            .filter_map(listening)
+            .collect()
+    }
+}
+
+fn files(machine: &Machine) -> BTreeSet<String> {
+    let mut words = vec!["find"];
+    words.extend(PLACES);
+    words.push("-xdev");
+    let found = machine.inside(&words);
+    let of_others = |path: &&str| OTHERS.iter().any(|other| path.starts_with(other));
+    found.lines().filter(|path| !of_others(path)).map(str::to_owned).collect()
+}
+
+#[test]
+fn installed_used_removed_and_purged() {
+    let installed = Installed::new("sysadmd-life");
+    it_serves_at_once(&installed);
+    the_first_token_is_shown_once(&installed);
+    what_was_decided_is_used(&installed);
+    a_credential_is_the_certificate(&installed);
+    it_comes_back(&installed);
+    removed_it_keeps_what_was_recorded(&installed);
+    installed_again_it_goes_on(&installed);
+    purged_nothing_is_left_but_snapshots(&installed);
+}
+
+fn it_serves_at_once(installed: &Installed) {
+    assert_eq!(installed.must(&["systemctl", "is-enabled", "sysadmd"]).trim(), "enabled");
+    let unit = "/usr/lib/systemd/system/sysadmd.service";
+    let complaints = installed.machine.output(&["systemd-analyze", "verify", "--man=no", unit]);
+    assert!(complaints.status.success() && complaints.stderr.is_empty(), "{complaints:?}");
+    assert_eq!(installed.ports(), BTreeSet::from([12150, 12151]));
+    let modes = [
+        "/run/sysadmd/sysadmd.sock",
+        "/var/lib/sysadmd",
+        "/var/lib/sysadmd/sysadmd.db",
+        "/var/lib/sysadmd/tls/key.pem",
+        "/etc/sysadmd/sysadmd.toml",
+    ];
+    let words: Vec<&str> = ["stat", "-c", "%a %U %G"].into_iter().chain(modes).collect();
+    let expected = "666 root root\n711 root root\n600 root root\n600 root root\n640 root root\n";
+    assert_eq!(installed.must(&words), expected);
+    for group in ["sysadmd", "sysadmd-operator", "sysadmd-viewer"] {
+        installed.must(&["getent", "group", group]);
+    }
+    // Somebody who is in no group may connect, and gets nothing.
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "sysadmctl",
+        "--socket",
+        "/run/sysadmd/sysadmd.sock",
+        "events",
+        "list",
+    ];
+    assert_eq!(installed.machine.output(&nobody).status.code(), Some(77));
+    let plugins = installed.ctl(&["plugins", "list"]);
+    assert!(plugins.to_string().contains("snapshot"), "{plugins}");
+}
+
+fn the_first_token_is_shown_once(installed: &Installed) {
+    let first = installed.ctl(&["setup"]);
+    let token = first["token"].as_str().expect("a token");
+    let fingerprint = first["fingerprint"].as_str().expect("a fingerprint");
+    assert_eq!(installed.ctl(&["setup"])["token"], Value::Null, "it is shown once");
+    let over_tls = [
+        "--url",
+        "wss://127.0.0.1:12150",
+        "--fingerprint",
+        fingerprint,
+        "--token",
+        token,
+        "tokens",
+        "list",
+    ];
+    assert!(installed.ctl(&over_tls).to_string().contains("first-administrator"));
+}
+
+fn what_was_decided_is_used(installed: &Installed) {
+    let config = "/etc/sysadmd/sysadmd.toml";
+    let before = installed.must(&["cat", config]);
+    let wrong = ["sysadmctl", "setup", "--certificate", "/no/such", "--key", "/no/such"];
+    let refused = installed.machine.output(&wrong);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("nothing was changed"), "{why}");
+    assert_eq!(installed.must(&["cat", config]), before);
+    let decided =
+        installed.ctl(&["setup", "--listen", "127.0.0.1:12199", "--admin-group", "users"]);
+    assert_eq!(decided["changed"], true);
+    installed.must(&["systemctl", "restart", "sysadmd"]);
+    assert_eq!(installed.ports(), BTreeSet::from([12199]));
+    assert!(installed.ctl(&["tokens", "list"]).to_string().contains("first-administrator"));
+}
+
+/// A pair in a credential store takes the place of the daemon's own.
+fn a_credential_is_the_certificate(installed: &Installed) {
+    let before = installed.ctl(&["call", "rpc", "hello"])["fingerprint"].clone();
+    let pair = rcgen::generate_simple_self_signed(vec!["nas.example".to_owned()]).expect("a pair");
+    let store = "/etc/credstore";
+    installed.must(&["mkdir", "-p", "-m", "0700", store]);
+    let texts = [("certificate", pair.cert.pem()), ("key", pair.signing_key.serialize_pem())];
+    for (name, text) in texts {
+        fs::write(installed.root.join(format!("etc/credstore/sysadmd.{name}")), text)
+            .expect("the credential");
+    }
+    installed.must(&["systemctl", "restart", "sysadmd"]);
+    let with = installed.ctl(&["call", "rpc", "hello"])["fingerprint"].clone();
+    assert_ne!(with, before);
+    installed.must(&["rm", "-r", store]);
+    installed.must(&["systemctl", "restart", "sysadmd"]);
+    assert_eq!(installed.ctl(&["call", "rpc", "hello"])["fingerprint"], before);
+}
+
+fn it_comes_back(installed: &Installed) {
+    let first = installed.property("MainPID");
+    installed.must(&["systemctl", "reload", "sysadmd"]);
+    assert_eq!(installed.property("MainPID"), first, "a reload is no restart");
+    installed.must(&["sh", "-c", &format!("kill -KILL {first}")]);
+    wait_for("another process", || ![&first, "0"].contains(&&*installed.property("MainPID")));
+    installed.wait_until_active();
+    assert_eq!(installed.ports(), BTreeSet::from([12199]));
+}
+
+fn removed_it_keeps_what_was_recorded(installed: &Installed) {
+    let photos = "/var/opt/photos";
+    installed.must(&["mkdir", "-p", photos]);
+    wait_for("a snapshot", || {
+        installed.machine.output(&["sysadmctl", "snapshots", "create", photos]).status.success()
+    });
+    installed.must(&["dpkg", "--remove", "sysadmd"]);
+    assert_eq!(installed.ports(), BTreeSet::new());
+    assert_eq!(installed.property("LoadState"), "masked");
+    installed.must(&["ls", "/var/lib/sysadmd/sysadmd.db", "/etc/sysadmd/sysadmd.toml"]);
+    assert!(!installed.machine.output(&["ls", "/usr/sbin/sysadmd"]).status.success());
+}
+
+fn installed_again_it_goes_on(installed: &Installed) {
+    installed.must(&["dpkg", "--install", "/var/tmp/sysadmd.deb"]);
+    installed.wait_until_active();
+    assert_eq!(installed.ports(), BTreeSet::from([12199]), "the administrator's file is kept");
+    wait_for("the snapshot to be listed", || {
+        installed.machine.inside(&["sysadmctl", "snapshots", "list"]).contains("manual")
+    });
+}
+
+fn purged_nothing_is_left_but_snapshots(installed: &Installed) {
+    let said = installed.must(&["dpkg", "--purge", "sysadmd"]);
+    let kept = "/var/lib/sysadmd/plugin-state/snapshot";
+    assert!(said.contains(kept), "{said}");
+    installed.must(&["ls", &format!("{kept}/store/snaps")]);
+    let left: Vec<String> = files(&installed.machine)
+        .difference(&installed.before)
+        .filter(|path| !Path::new(path).starts_with(kept) && !Path::new(kept).starts_with(path))
+        .cloned()
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+    assert!(!installed.machine.output(&["getent", "group", "sysadmd"]).status.success());
+    let failed = installed.must(&["systemctl", "list-units", "--failed", "--plain", "--no-legend"]);
+    assert!(!failed.contains("sysadmd"), "{failed}");
+}
