@@ -18,6 +18,7 @@ mod lock;
 pub(crate) mod mounts;
 mod space;
 mod types;
+mod witness;
 
 pub mod btrfs;
 pub mod name;
@@ -29,6 +30,7 @@ pub use types::{
     Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
+pub use witness::{Nobody, Witness};
 
 /// A storage technology that can take, list and destroy snapshots.
 ///
@@ -56,7 +58,17 @@ pub trait Backend: Send + Sync {
     /// Takes a snapshot and returns when it is durable. The first element is the snapshot of
     /// `dataset` itself; with [`NewSnapshot::recursive`] those of its children follow. On an error
     /// nothing is left behind.
-    fn create(&self, dataset: &DatasetId, new: &NewSnapshot) -> Result<Vec<Snapshot>>;
+    fn create(&self, dataset: &DatasetId, new: &NewSnapshot) -> Result<Vec<Snapshot>> {
+        self.create_told(dataset, new, &Nobody)
+    }
+
+    /// The same, and somebody follows it. [`ErrorKind::Cancelled`] when they want it to end.
+    fn create_told(
+        &self,
+        dataset: &DatasetId,
+        new: &NewSnapshot,
+        witness: &dyn Witness,
+    ) -> Result<Vec<Snapshot>>;
 
     /// Destroys one snapshot after its identity and owner were read again, and returns what it was.
     /// Refuses what this project did not make ([`ErrorKind::Foreign`]).

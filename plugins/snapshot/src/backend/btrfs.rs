@@ -25,7 +25,7 @@ use super::types::{
     Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
-use super::{Backend, name, space};
+use super::{Backend, Witness, name, space};
 use ledger::Note;
 use volumes::{FileSystem, Volume};
 
@@ -83,7 +83,12 @@ impl Backend for Btrfs {
         Ok(snapshots_of(&system, uuid))
     }
 
-    fn create(&self, dataset: &DatasetId, new: &NewSnapshot) -> Result<Vec<Snapshot>> {
+    fn create_told(
+        &self,
+        dataset: &DatasetId,
+        new: &NewSnapshot,
+        witness: &dyn Witness,
+    ) -> Result<Vec<Snapshot>> {
         let name = name::settle(new)?;
         let (system, uuid) = find(dataset)?;
         let top = system.volume(uuid).filter(|volume| !volume.is_snapshot()).ok_or_else(|| {
@@ -97,8 +102,16 @@ impl Backend for Btrfs {
             wanted.extend(system.volumes.iter().filter(below));
         }
         let mut made: Vec<Snapshot> = Vec::new();
-        for volume in wanted {
-            match take(&system, volume, &name, new) {
+        let total = u64::try_from(wanted.len()).ok();
+        for (volume, done) in wanted.into_iter().zip(0..) {
+            let shown = volume.path.to_string_lossy();
+            witness.progress("taking", (done, total), "subvolumes", &shown);
+            let taken = if witness.cancelled() {
+                Err(Error::cancelled())
+            } else {
+                take(&system, volume, &name, new)
+            };
+            match taken {
                 Ok(snapshot) => made.push(snapshot),
                 Err(error) => {
                     for snapshot in &made {

@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The operation was tried and failed.
     Failed,
+    /// Nobody wanted it any more, and nothing is left of it.
+    Cancelled,
 }
 
 /// A back end's refusal or failure.
@@ -63,6 +65,10 @@ impl Error {
 
     pub(crate) fn exists(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::AlreadyExists, message)
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "The snapshot was given up; nothing is left of it.")
     }
 
     pub(crate) fn busy(message: impl Into<String>) -> Self {

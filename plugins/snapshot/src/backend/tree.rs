@@ -31,7 +31,7 @@ use super::types::{
     Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
-use super::{Backend, name};
+use super::{Backend, Nobody, Witness, name};
 pub use capture::Effort;
 use capture::Source;
 use manifest::{Header, MAKER, Reader};
@@ -72,6 +72,16 @@ impl Tree {
 
     /// Takes a snapshot like [`Backend::create`] and says how much work it was.
     pub fn take(&self, id: &DatasetId, new: &NewSnapshot) -> Result<(Snapshot, Effort)> {
+        self.take_told(id, new, &Nobody)
+    }
+
+    /// The same, and somebody follows it.
+    fn take_told(
+        &self,
+        id: &DatasetId,
+        new: &NewSnapshot,
+        witness: &dyn Witness,
+    ) -> Result<(Snapshot, Effort)> {
         let record = self.find(id)?;
         let name = name::settle(new)?;
         sweep::recover(&self.store)?;
@@ -98,6 +108,7 @@ impl Tree {
             unread: 0,
         };
         let base = snapshots.into_iter().rfind(|s| s.state != SnapshotState::Corrupt);
+        let basis = base.as_ref().and_then(|snapshot| snapshot.size);
         let base = base.map(|s| self.store.manifest(record.id, &s.id.identity));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(&record.path, flags, Mode::empty())
@@ -106,6 +117,8 @@ impl Tree {
             root: File::from(root),
             previous: base.and_then(|path| Reader::open(&path).ok()),
             cross: new.recursive,
+            basis,
+            witness,
         };
         let workspace = self.store.workspace()?;
         let taken = self.fill(&workspace, source, header);
@@ -130,10 +143,12 @@ impl Tree {
     fn fill(
         &self,
         workspace: &Workspace,
-        source: Source,
+        source: Source<'_>,
         mut header: Header,
     ) -> Result<(Snapshot, Effort)> {
+        let witness = source.witness;
         let effort = capture::run(&self.store, workspace, source)?;
+        witness.progress("writing to the disk", (0, None), "", "");
         header.entries = effort.entries;
         header.bytes = effort.bytes;
         header.torn = effort.torn;
@@ -277,8 +292,13 @@ impl Backend for Tree {
         self.snapshots(self.find(dataset)?.id)
     }
 
-    fn create(&self, dataset: &DatasetId, new: &NewSnapshot) -> Result<Vec<Snapshot>> {
-        self.take(dataset, new).map(|(snapshot, _effort)| vec![snapshot])
+    fn create_told(
+        &self,
+        dataset: &DatasetId,
+        new: &NewSnapshot,
+        witness: &dyn Witness,
+    ) -> Result<Vec<Snapshot>> {
+        self.take_told(dataset, new, witness).map(|(snapshot, _effort)| vec![snapshot])
     }
 
     fn destroy(&self, id: &SnapshotId) -> Result<Snapshot> {

@@ -20,7 +20,7 @@ use super::types::{
     Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
-use super::{Backend, name};
+use super::{Backend, Witness, name};
 use command::{Answer, Tool};
 use parse::Property;
 
@@ -88,18 +88,31 @@ impl Backend for Zfs {
         snapshots(&find(dataset)?)
     }
 
-    fn create(&self, id: &DatasetId, new: &NewSnapshot) -> Result<Vec<Snapshot>> {
+    fn create_told(
+        &self,
+        id: &DatasetId,
+        new: &NewSnapshot,
+        witness: &dyn Witness,
+    ) -> Result<Vec<Snapshot>> {
         let name = name::settle(new)?;
         let all = datasets()?;
         let dataset = all.iter().find(|dataset| dataset.id == *id).ok_or_else(|| gone(id))?;
         let full = format!("{}@{name}", dataset.name);
+        if witness.cancelled() {
+            return Err(Error::cancelled());
+        }
+        // All at one instant: there is no half of it that could be told or given up.
+        witness.progress("taking", (0, None), "datasets", &full);
         let args = take(&full, new);
         let answer = tool("zfs")?.run(&args.iter().map(String::as_str).collect::<Vec<_>>())?;
         expect(answer, &format!("take the snapshot {full}"))?;
         let below = format!("{}/", dataset.name);
         let children = all.iter().filter(|other| new.recursive && other.name.starts_with(&below));
+        let taken: Vec<_> = std::iter::once(dataset).chain(children).collect();
+        let total = u64::try_from(taken.len()).ok();
         let mut made = Vec::new();
-        for dataset in std::iter::once(dataset).chain(children) {
+        for (dataset, done) in taken.into_iter().zip(0..) {
+            witness.progress("reading back", (done, total), "datasets", &dataset.name);
             made.extend(snapshots(dataset)?.into_iter().find(|snapshot| snapshot.name == name));
         }
         if made.first().is_none_or(|first| first.dataset != *id) {

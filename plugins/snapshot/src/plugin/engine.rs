@@ -16,7 +16,7 @@ use crate::backend::tree::Tree;
 use crate::backend::zfs::Zfs;
 use crate::backend::{
     Backend, Dataset, DatasetId, Error, ErrorKind, Kind, NewSnapshot, Pool, Result, Snapshot,
-    SnapshotId,
+    SnapshotId, Witness,
 };
 
 /// All back ends of this machine.
@@ -133,7 +133,7 @@ impl Engine {
         new: &NewSnapshot,
     ) -> std::result::Result<Vec<Snapshot>, Fault> {
         let backend = self.backend(dataset.kind);
-        match backend.create(&dataset.id, new) {
+        match backend.create_told(&dataset.id, new, ctx) {
             Ok(made) => {
                 self.succeeded(&dataset.id);
                 self.tell_created(ctx, dataset, &made);
@@ -210,6 +210,16 @@ impl Engine {
         let row = failures.entry(dataset.clone()).or_insert(0);
         *row = row.saturating_add(1);
         *row
+    }
+}
+
+impl Witness for Context {
+    fn progress(&self, phase: &str, done: (u64, Option<u64>), unit: &str, message: &str) {
+        self.progress_in(phase, done, unit, message);
+    }
+
+    fn cancelled(&self) -> bool {
+        Self::cancelled(self)
     }
 }
 

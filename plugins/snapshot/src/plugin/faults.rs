@@ -22,6 +22,7 @@ pub(super) fn of(ctx: &Context, what: &str, error: &Error) -> Fault {
         ErrorKind::Foreign => (FaultKind::Forbidden, "foreign"),
         ErrorKind::Unavailable => (FaultKind::Unavailable, "unavailable"),
         ErrorKind::Failed => (FaultKind::Failed, "failed"),
+        ErrorKind::Cancelled => (FaultKind::Cancelled, "cancelled"),
     };
     let fault = Fault::new(kind, error.to_string()).with_details(json!({ "reason": reason }));
     match error.kind() {

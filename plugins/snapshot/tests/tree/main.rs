@@ -7,6 +7,7 @@ mod bench;
 mod cases;
 mod content;
 mod crash;
+mod followed;
 mod store;
 
 use bench::TreeBench;

@@ -11,6 +11,7 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::super::error::{Error, Result};
+use super::super::witness::Witness;
 use super::copy::{self, Outcome};
 use super::manifest::{self, Entry, Node, Reader, Stamp};
 use super::store::{Store, Workspace};
@@ -42,18 +43,22 @@ const TICK_NANOS: i128 = 50_000_000;
 const COARSE_NANOS: i128 = 2_000_000_000;
 
 /// What to take a snapshot of.
-pub(super) struct Source {
+pub(super) struct Source<'a> {
     /// The directory, open.
     pub(super) root: File,
     /// The newest trusted manifest of the same directory.
     pub(super) previous: Option<Reader>,
     /// Whether to enter file systems mounted below it.
     pub(super) cross: bool,
+    /// Bytes of the snapshot before: what this one will hold, as far as anybody knows.
+    pub(super) basis: Option<u64>,
+    /// Who follows it.
+    pub(super) witness: &'a dyn Witness,
 }
 
 /// Walks a directory, stores the content of its files and writes the entries to `entries` in the
 /// workspace.
-pub(super) fn run(store: &Store, workspace: &Workspace, source: Source) -> Result<Effort> {
+pub(super) fn run(store: &Store, workspace: &Workspace, source: Source<'_>) -> Result<Effort> {
     let failed = |cause: io::Error| Error::io("write to the snapshot store", cause);
     let own = fs::metadata(store.root()).map_err(failed)?;
     let fresh = fs::metadata(workspace.path()).map_err(failed)?;
@@ -67,6 +72,9 @@ pub(super) fn run(store: &Store, workspace: &Workspace, source: Source) -> Resul
         buffer: vec![0; XATTR_MAX],
         out: BufWriter::new(entries),
         effort: Effort::default(),
+        basis: source.basis,
+        witness: source.witness,
+        is_unwanted: false,
     };
     let unreadable = |cause: Errno| Error::io("read the directory", cause);
     let mut walk =
@@ -75,6 +83,9 @@ pub(super) fn run(store: &Store, workspace: &Workspace, source: Source) -> Resul
         match step {
             Step::Found(found) => capture.visit(&found).map_err(failed)?,
             Step::Unreadable => capture.effort.unread += 1,
+        }
+        if capture.is_unwanted || !capture.goes_on(0) {
+            return Err(Error::cancelled());
         }
     }
     capture.out.flush().map_err(failed)?;
@@ -93,9 +104,24 @@ struct Capture<'a> {
     buffer: Vec<u8>,
     out: BufWriter<File>,
     effort: Effort,
+    basis: Option<u64>,
+    witness: &'a dyn Witness,
+    /// Whoever follows it has given it up.
+    is_unwanted: bool,
 }
 
 impl Capture<'_> {
+    /// Tells how far it is, `more` bytes into a file; whether to go on.
+    fn goes_on(&self, more: u64) -> bool {
+        let done = self.effort.bytes + more;
+        // What has grown beyond the snapshot before has no known end.
+        let total = self.basis.filter(|total| *total >= done);
+        let files = self.effort.copied + self.effort.reused;
+        let message = format!("{files} files, {} of them read", self.effort.copied);
+        self.witness.progress("copying", (done, total), "bytes", &message);
+        !self.witness.cancelled()
+    }
+
     /// Records one thing. Errors are the store's; the tree's own are counted.
     fn visit(&mut self, found: &Found) -> io::Result<()> {
         let mut stat = found.stat;
@@ -152,8 +178,12 @@ impl Capture<'_> {
                 self.effort.reused += 1;
                 node
             }
-            None => match copy::file(self.store, found, &self.blob)? {
+            None => match copy::file(self.store, found, &self.blob, &|size| self.goes_on(size))? {
                 Outcome::Gone => return Ok(None),
+                Outcome::Unwanted => {
+                    self.is_unwanted = true;
+                    return Ok(None);
+                }
                 Outcome::Unreadable => {
                     self.effort.unread += 1;
                     Node::File { size: 0, blob: None, torn: false }

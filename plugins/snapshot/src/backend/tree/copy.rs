@@ -34,10 +34,18 @@ pub(super) enum Outcome {
     Gone,
     /// It is there and cannot be read.
     Unreadable,
+    /// Nobody wants it any more.
+    Unwanted,
 }
 
 /// Copies a file to `temporary` and makes it a blob. An error is the store's, not the file's.
-pub(super) fn file(store: &Store, found: &Found, temporary: &Path) -> io::Result<Outcome> {
+/// `goes_on` is told of the bytes so far and says whether there should be more.
+pub(super) fn file(
+    store: &Store,
+    found: &Found,
+    temporary: &Path,
+    goes_on: &dyn Fn(u64) -> bool,
+) -> io::Result<Outcome> {
     for attempt in 1..=ATTEMPTS {
         let source = match open(found) {
             Ok(source) => source,
@@ -48,9 +56,12 @@ pub(super) fn file(store: &Store, found: &Found, temporary: &Path) -> io::Result
         if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
             return Ok(Outcome::Gone);
         }
-        let Some(copy) = copy(&source, temporary)? else {
-            fs::remove_file(temporary)?;
-            return Ok(Outcome::Unreadable);
+        let copy = match copy(&source, temporary, goes_on)? {
+            Ok(copy) => copy,
+            Err(outcome) => {
+                fs::remove_file(temporary)?;
+                return Ok(outcome);
+            }
         };
         let stable = copy.cloned || rustix::fs::fstat(&source).is_ok_and(|now| same(&before, &now));
         if stable || attempt == ATTEMPTS {
@@ -74,17 +85,22 @@ struct Copy {
     cloned: bool,
 }
 
-/// A copy of `source` at `temporary`; nothing when the source cannot be read to its end.
-fn copy(source: &File, temporary: &Path) -> io::Result<Option<Copy>> {
+/// A copy of `source` at `temporary`; what became of it instead when it cannot be read to its end, or
+/// need not.
+fn copy(
+    source: &File,
+    temporary: &Path,
+    goes_on: &dyn Fn(u64) -> bool,
+) -> io::Result<Result<Copy, Outcome>> {
     // Read-only from birth for everybody else; this handle may write.
     let mut target =
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o400).open(temporary)?;
     if rustix::fs::ioctl_ficlone(&target, source).is_ok() {
         let hash = manifest::hash_file(temporary);
         return match hash {
-            Ok(hash) => Ok(Some(Copy { size: target.metadata()?.len(), hash, cloned: true })),
+            Ok(hash) => Ok(Ok(Copy { size: target.metadata()?.len(), hash, cloned: true })),
             // The blocks are the source's own: what cannot be read here cannot be read there.
-            Err(_) => Ok(None),
+            Err(_) => Ok(Err(Outcome::Unreadable)),
         };
     }
     let mut source = source;
@@ -96,7 +112,7 @@ fn copy(source: &File, temporary: &Path) -> io::Result<Option<Copy>> {
             Ok(0) => break,
             Ok(length) => length,
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return Ok(None),
+            Err(_) => return Ok(Err(Outcome::Unreadable)),
         };
         let read = block.get(..length).unwrap_or_default();
         hasher.update(read);
@@ -106,9 +122,12 @@ fn copy(source: &File, temporary: &Path) -> io::Result<Option<Copy>> {
         } else {
             target.write_all(read)?;
         }
+        if !goes_on(size) {
+            return Ok(Err(Outcome::Unwanted));
+        }
     }
     target.set_len(size)?;
-    Ok(Some(Copy { size, hash: hasher.finalize(), cloned: false }))
+    Ok(Ok(Copy { size, hash: hasher.finalize(), cloned: false }))
 }
 
 /// Opens the file itself, never what a link points to, and never waits for a pipe's other end.
