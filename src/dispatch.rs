@@ -249,9 +249,7 @@ impl Dispatch {
     /// As [`Dispatch::call`].
     pub async fn call_by(&self, by: By<'_>, request: &Request) -> Result<Json, Fault> {
         let By { origin, principal, client } = by;
-        let (method, version) = split(&request.method().to_ascii_lowercase());
-        let namespace = method.split('/').next().unwrap_or_default();
-        let version = version.unwrap_or_else(|| client.version_of(namespace));
+        let (method, version) = client.wish(request);
         if let Some(open) = builtin::answer_anybody(self, principal, &method, request) {
             return open;
         }
@@ -322,9 +320,7 @@ impl Dispatch {
     /// That what this client asks for is on its way out, for the answers of protocols that can say
     /// so.
     pub fn ending(&self, client: &Client, request: &Request) -> Option<Arc<Deprecated>> {
-        let (method, version) = split(&request.method().to_ascii_lowercase());
-        let namespace = method.split('/').next().unwrap_or_default();
-        let version = version.unwrap_or_else(|| client.version_of(namespace));
+        let (method, version) = client.wish(request);
         match builtin::find(&method, request, version) {
             Ok(Some(own)) => own.deprecated.and_then(Ending::read).map(Arc::new),
             Ok(None) => self.0.host.method(&method, request.action(), version)?.deprecated,

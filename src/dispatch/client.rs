@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::Request;
 use protocol::manifest::VERSION_MAX;
 
 /// The longest name and version of a client that are kept, in characters.
@@ -27,6 +28,15 @@ impl Client {
     /// A client of this name that has opted in to nothing, such as a `User-Agent` over HTTP.
     pub fn named(name: &str) -> Self {
         Self { name: short(name), ..Self::default() }
+    }
+
+    /// The method that it asks for, in lower case and without a version, and the version of the
+    /// namespace: the one that the request names, or else its own.
+    pub(super) fn wish(&self, request: &Request) -> (String, u32) {
+        let (method, version) = split(&request.method().to_ascii_lowercase());
+        let namespace = method.split('/').next().unwrap_or_default();
+        let version = version.unwrap_or_else(|| self.version_of(namespace));
+        (method, version)
     }
 
     /// The version in which it is answered unless a call names another.
