@@ -2,20 +2,26 @@
 //!
 //! Faces tell it as it happens, and `rpc/logs` looks it up.
 
+mod followed;
+
 use protocol::Event;
 use serde_json::{Map, Value};
 
 /// The event classes of `dispatcher`. `job.state` is for plugins whose work the original has in its
 /// dispatcher: updates, packages.
-pub const DISPATCHER: &[&str] = &["job.process", "job.state"];
+pub const DISPATCHER: &[&str] = &["job.process", "job.output", "job.state"];
 /// The event classes of `life-preserver`.
 pub const LIFE_PRESERVER: &[&str] = &["snapshot.*", "replication.*"];
 
+pub use followed::system;
+
 /// What `dispatcher` says of an event.
 pub fn dispatcher(event: &Event) -> Map<String, Value> {
-    let members = event.data.read().unwrap_or_default();
+    let members: Map<String, Value> = event.data.read().unwrap_or_default();
     match event.class.as_str() {
-        "job.process" => process(members),
+        // That it begins is told of all jobs alike.
+        "job.process" if members.get("state").is_some_and(|state| state == "running") => members,
+        "job.process" | "job.output" => followed::told(process(members)),
         _ => members,
     }
 }
@@ -37,10 +43,12 @@ fn process(mut data: Map<String, Value>) -> Map<String, Value> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut args = Map::new();
     args.insert("cmd_list".to_owned(), commands.iter().map(|it| it["text"].clone()).collect());
-    for command in commands.iter().filter(|command| command["code"].is_string()) {
+    for command in commands.iter().filter(|command| command["output"].is_string()) {
         let (name, output) = (text(&command["text"]), text(&command["output"]));
         let before = args.get(&name).map(text).unwrap_or_default();
-        args.insert(format!("return_codes/{name}"), command["code"].clone());
+        if command["code"].is_string() {
+            args.insert(format!("return_codes/{name}"), command["code"].clone());
+        }
         args.insert(name, (before + &output).into());
     }
     // What says which process it is comes last, so that no command can pose as it.

@@ -12,6 +12,7 @@ pub(crate) mod progress;
 mod record;
 mod run;
 pub(crate) mod state;
+mod tell;
 pub(crate) mod work;
 
 use std::collections::{HashMap, VecDeque};
@@ -97,6 +98,8 @@ pub(super) struct Live {
     /// As it is on record; whoever changes it holds it until the change is on record, too.
     job: AsyncMutex<Job>,
     log: Mutex<Log>,
+    /// Where in it each command that was begun begins.
+    places: Mutex<Vec<u64>>,
     meter: Mutex<Meter>,
     began: Mutex<Option<Instant>>,
     /// Set to have it end.
@@ -227,6 +230,7 @@ impl Jobs {
         let Some(live) = self.live(id) else { return Ok(Abort::Refused) };
         let was_waiting = self.book().plan.leave(id);
         if was_waiting {
+            tell::never_begun(self, &live).await;
             self.record_end(&live, Ending::Aborted(None), Json::default()).await;
             self.leave(dispatch, &live).await;
             return Ok(Abort::Done);
@@ -300,6 +304,7 @@ impl Live {
             credentials: Vec::new(),
             job: AsyncMutex::new(job),
             log: Mutex::new(Log::new(jobs.keep())),
+            places: Mutex::default(),
             meter: Mutex::default(),
             began: Mutex::new(None),
             end: jobs.0.tasks.stop_signal().part(),

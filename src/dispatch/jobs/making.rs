@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::record::{place, read};
 use super::state::{Job, State};
 use super::work::{Task, Work, is_secret, token_of};
-use super::{Jobs, Live, unreadable};
+use super::{Jobs, Live, tell, unreadable};
 use crate::access::resource_of;
 use crate::dispatch::{Asked, Dispatch, Found, Needs};
 
@@ -205,6 +205,9 @@ async fn enter(dispatch: &Dispatch, client: &str, lives: Vec<Arc<Live>>) -> Resu
     let recorded = join_all(lives.iter().map(|live| jobs.record_new(live))).await;
     let mut first_fault = None;
     for (live, recorded) in lives.into_iter().zip(recorded) {
+        if recorded.is_ok() {
+            tell::waits(jobs, &live).await;
+        }
         let job = live.job.lock().await.clone();
         let mut book = jobs.book();
         match recorded {

@@ -116,6 +116,7 @@ impl Jobs {
         let ending = match job.state {
             State::Queued if live.work.secret => Ending::Failed(forgotten_secrets()),
             State::Queued => {
+                super::tell::waits(self, &live).await;
                 let place = place(dispatch, &job, &live.work);
                 let mut book = self.book();
                 book.live.insert(live.id, live);
@@ -128,7 +129,7 @@ impl Jobs {
             *locked(&live.log) = Log::of(self.keep(), kept);
         }
         if let Task::Commands(commands) = &live.work.task {
-            super::run::tell_interrupted(self, &job, commands).await;
+            super::tell::interrupted(self, &job, commands).await;
         }
         self.record_end(&live, ending, Json::default()).await;
         let job = live.job.lock().await.clone();

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::manifest::{Kind, Retain};
-use protocol::{Fault, FaultKind, Json, Request, Time};
-use serde_json::{Value, json};
+use protocol::{Fault, FaultKind, Json, Request};
+use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::record::draft;
-use super::state::{Ending, Job, Step};
+use super::state::{Ending, Step};
+use super::tell::{self, Report};
 use super::work::{Command, Task};
 use super::{Jobs, Live, locked};
 use crate::access::Deed;
@@ -30,14 +31,15 @@ const READY_LOOK: Duration = Duration::from_millis(100);
 const END_GRACE: Duration = Duration::from_secs(30);
 /// How long until a beginning that could not be recorded is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Bytes of output of one command that the event at its end holds, shared among the commands.
-const OUTPUT_BYTES: usize = 96 * 1024;
 
 /// Takes a job whose turn it is to its end.
 pub(super) async fn run(dispatch: Dispatch, live: Arc<Live>) {
     let jobs = &dispatch.0.jobs;
     let (ending, result) = match begin(&dispatch, &live).await {
-        Err(Some(ending)) => (ending, Json::default()),
+        Err(Some(ending)) => {
+            tell::never_begun(jobs, &live).await;
+            (ending, Json::default())
+        }
         // The daemon stops; the job still waits, on record.
         Err(None) => return,
         Ok(kind) => {
@@ -147,10 +149,15 @@ async fn do_it(dispatch: &Dispatch, live: &Arc<Live>) -> (Ending, Json) {
         Task::Call(request) => follow(jobs, live, call(dispatch, live, request)).await,
         Task::Commands(commands) => {
             let started = jobs.now();
-            tell_process(jobs, live, json!({ "state": "running" })).await;
-            let done = follow(jobs, live, run_all(dispatch, live, commands)).await;
-            let (ending, reports) = done;
-            tell_process(jobs, live, finished(live, commands, &reports, started, jobs.now())).await;
+            tell::begun(jobs, live).await;
+            let work = async {
+                tokio::select! {
+                    done = run_all(dispatch, live, commands) => done,
+                    never = tell::output(jobs, live, commands) => match never {},
+                }
+            };
+            let (ending, reports) = follow(jobs, live, work).await;
+            tell::finished(jobs, live, commands, (&reports, started)).await;
             let result = reports.iter().map(Report::result).collect::<Vec<_>>();
             (ending, Json::from(json!({ "commands": result })))
         }
@@ -254,37 +261,13 @@ fn daemon_stopped() -> Fault {
         .with_hint("look what there is before you retry it")
 }
 
-/// What came of one command.
-struct Report {
-    end: CommandEnd,
-    /// Where in the log its output is.
-    output: (u64, u64),
-}
-
-impl Report {
-    /// The classic return code: -1 when it was never there, a signal's number when one ended it.
-    fn code(&self) -> i32 {
-        match self.end {
-            CommandEnd::Exited(code) | CommandEnd::Signalled(code) => code,
-            CommandEnd::NotStarted(_) => -1,
-        }
-    }
-
-    fn result(&self) -> Value {
-        match &self.end {
-            CommandEnd::Exited(status) => json!({ "status": status }),
-            CommandEnd::Signalled(signal) => json!({ "signal": signal }),
-            CommandEnd::NotStarted(why) => json!({ "not_started": why }),
-        }
-    }
-}
-
 async fn run_all(dispatch: &Dispatch, live: &Live, commands: &[Command]) -> (Ending, Vec<Report>) {
     let is_late = AtomicBool::new(false);
     let mut reports = Vec::new();
     let all = async {
         for command in commands {
             let from = live.said();
+            locked(&live.places).push(from);
             let (end, output) = (live.end.signal(), |bytes: &[u8]| live.say(bytes));
             let run = CommandRun { argv: &command.argv, output: &output, end };
             let end = dispatch.0.host.run_command(run).await;
@@ -337,76 +320,4 @@ fn ending_of_commands(
         None => format!("{which} was not reached"),
     };
     Ending::Failed(Fault::new(FaultKind::Failed, sentence).with_hint("its log says more"))
-}
-
-/// The classic event `dispatcher`.
-async fn tell_process(jobs: &Jobs, live: &Live, data: Value) {
-    let job = live.job.lock().await.clone();
-    tell_process_of(jobs, &job, data).await;
-}
-
-async fn tell_process_of(jobs: &Jobs, job: &Job, mut data: Value) {
-    let process_id = job.process_id.clone().unwrap_or_default();
-    let state = data["state"].as_str().unwrap_or_default();
-    let message = format!("process {process_id} is {state}");
-    data["process_id"] = process_id.into();
-    data["job_id"] = job.id.to_string().into();
-    let Ok(draft) = draft("job.process", format!("/jobs/{}", job.id), &message, data) else {
-        return;
-    };
-    if let Err(fault) = jobs.0.bus.publish("sysadmd", draft, Retain::Log).await {
-        tracing::warn!(%fault, "an event of the dispatcher is lost");
-    }
-}
-
-/// Tells classic clients of commands that the end of the daemon has cut off.
-pub(super) async fn tell_interrupted(jobs: &Jobs, job: &Job, commands: &[Command]) {
-    let mut listed: Vec<Value> =
-        commands.iter().map(|command| json!({ "text": command.text })).collect();
-    if let Some(first) = listed.first_mut() {
-        first["code"] = "-1".into();
-        first["output"] = "".into();
-    }
-    let data = json!({
-        "state": "finished",
-        "time_started": job.started,
-        "time_finished": jobs.now(),
-        "commands": listed,
-    });
-    tell_process_of(jobs, job, data).await;
-}
-
-fn finished(
-    live: &Live,
-    commands: &[Command],
-    reports: &[Report],
-    started: Time,
-    ended: Time,
-) -> Value {
-    let share = OUTPUT_BYTES / reports.len().max(1);
-    let log = locked(&live.log);
-    // What is printed may grow sixfold as JSON; then less of it fits.
-    let mut most = share;
-    loop {
-        let listed: Vec<Value> = commands
-            .iter()
-            .enumerate()
-            .map(|(at, command)| match reports.get(at) {
-                None => json!({ "text": command.text }),
-                Some(report) => json!({
-                    "text": command.text,
-                    "output": log.excerpt(report.output.0, report.output.1, most),
-                    "code": report.code().to_string(),
-                }),
-            })
-            .collect();
-        let mut data = json!({ "state": "finished", "time_finished": ended, "commands": listed });
-        if !commands.is_empty() {
-            data["time_started"] = started.to_string().into();
-        }
-        if most < 64 || data.to_string().len() <= 200 * 1024 {
-            return data;
-        }
-        most /= 2;
-    }
 }

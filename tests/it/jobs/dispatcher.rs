@@ -16,10 +16,11 @@ async fn dispatcher(client: &mut SysAdmClient, args: Value) -> Result<Value, Val
 async fn classic_event(client: &mut SysAdmClient) -> Value {
     let mut event = client.event().await;
     assert_eq!((&event["name"], &event["id"]), (&json!("dispatcher"), &json!("")), "{event}");
-    for added in ["event_id", "time", "seq", "job_id"] {
-        let had = event["args"].as_object_mut().expect("an object").remove(added);
-        assert!(had.is_some(), "{added}");
-    }
+    let args = event["args"].as_object_mut().expect("an object");
+    let had = ["event_id", "time", "seq", "job_id"].map(|added| args.remove(added).is_some());
+    // What is only told meanwhile has no place in the log.
+    let is_kept = args["state"] == "finished" || !args.contains_key("event_system");
+    assert_eq!(had, [true, true, is_kept, true], "{args:?}");
     event["args"].take()
 }
 
@@ -258,6 +259,97 @@ async fn names_may_repeat_and_two_hundred_may_come_at_once() {
         too_many[format!("job {number:03}")] = "/bin/true".into();
     }
     assert_eq!(dispatcher(&mut client, too_many).await.unwrap_err()["code"], "400");
+    drop(client);
+    running.stop().await;
+}
+
+/// What the dispatcher tells of a job until it has ended.
+async fn story(client: &mut SysAdmClient) -> Vec<Value> {
+    let mut told = Vec::new();
+    loop {
+        let event = classic_event(client).await;
+        let is_end = event["state"] == "finished";
+        told.push(event);
+        if is_end {
+            return told;
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_packages_and_updates_follow_their_jobs_by_name() {
+    let (running, mut client) = kit().await;
+    client.subscribe(json!("dispatcher")).await.unwrap();
+    let id = "sysadm_pkg_check_upgrade-{5f0c}";
+    let first = "/bin/sh -c \"echo one; sleep 1.5; echo two; sleep 1.5\"";
+    let last = "/bin/echo Your packages are up to date.";
+    let run = json!({"action": "run", id: [first, last]});
+    assert_eq!(dispatcher(&mut client, run).await, Ok(json!({"started": [id]})));
+    let told = story(&mut client).await;
+    let states: Vec<&str> = told.iter().map(|event| event["state"].as_str().unwrap()).collect();
+    assert_eq!(states[..2], ["pending", "running"], "{told:#?}");
+    let cmd_list = json!([first, last]);
+    let pending = json!({
+        "event_system": "sysadm/pkg", "state": "pending", "pkg_log": "",
+        "action": "pkg_check_upgrade",
+        "process_details": {"process_id": id, "state": "pending", "cmd_list": cmd_list},
+    });
+    assert_eq!(told[0], pending);
+    assert_eq!(told[1], json!({"process_id": id, "state": "running"}), "the start, as of any job");
+    let mut printed = String::new();
+    for event in &told[2..told.len() - 1] {
+        let details = &event["process_details"];
+        assert_eq!(event["event_system"], "sysadm/pkg", "{event}");
+        assert_eq!((&event["state"], &details["state"]), (&json!("running"), &json!("running")));
+        assert_eq!((&details["cmd_list"], &details["current_cmd"]), (&cmd_list, &json!(first)));
+        assert_eq!(event["pkg_log"], details[first], "only what is new");
+        printed += event["pkg_log"].as_str().unwrap();
+    }
+    assert_eq!(printed, "one\ntwo\n");
+    let end = told.last().unwrap();
+    let details = &end["process_details"];
+    assert_eq!(
+        (&end["action"], &end["event_system"]),
+        (&json!("pkg_check_upgrade"), &json!("sysadm/pkg"))
+    );
+    assert_eq!((&end["updates_available"], &end["pkg_log"]), (&json!("false"), &details[last]));
+    assert_eq!((&details[first], &details["current_cmd"]), (&json!("one\ntwo\n"), &Value::Null));
+    assert_eq!(details[format!("return_codes/{last}")], "0");
+    assert_eq!(details["process_id"], id);
+    drop(client);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_is_told_so_again_and_when_it_never_begins() {
+    let (running, mut client) = kit().await;
+    let hold = json!({"commands": [["/bin/sleep", "1000"]], "queue": "pkg_queue"});
+    let hold = start(&mut client, hold).await;
+    super::until_state(&mut client, &hold, "running").await;
+    client.subscribe(json!("dispatcher")).await.unwrap();
+    // Its own start comes when it comes.
+    while classic_event(&mut client).await["state"] != "running" {}
+    let id = "sysadm_update_runupdates::{77}";
+    let wait = json!({"commands": [["/bin/true"]], "process_id": id, "queue": "pkg_queue"});
+    let wait = start(&mut client, wait).await;
+    for _ in 0..2 {
+        let event = classic_event(&mut client).await;
+        assert_eq!(
+            (&event["state"], &event["update_log"]),
+            (&json!("pending"), &json!("")),
+            "{event}"
+        );
+        assert_eq!(event["event_system"], "sysadm/update");
+    }
+    jobs(&mut client, "abort", json!({"id": wait})).await.unwrap();
+    let rest = story(&mut client).await;
+    let end = rest.last().unwrap();
+    assert_eq!(
+        (&end["event_system"], &end["state"]),
+        (&json!("sysadm/update"), &json!("finished"))
+    );
+    assert_eq!(end["process_details"]["time_started"], Value::Null, "it never began");
+    jobs(&mut client, "abort", json!({"id": hold})).await.unwrap();
     drop(client);
     running.stop().await;
 }
