@@ -9,6 +9,7 @@ mod asyncapi;
 pub mod compare;
 mod openapi;
 mod openrpc;
+mod pieces;
 
 use protocol::manifest::{Example, Kind, Retain};
 use protocol::{Deprecated, FaultKind, Priority};
@@ -157,6 +158,13 @@ impl Description {
     }
 }
 
+/// The paths that are described beside the calls over REST, and those of the streams.
+#[cfg(test)]
+pub(crate) fn served(protocol: u64) -> (Vec<String>, Vec<&'static str>) {
+    let asked = openapi::others(protocol).into_iter().map(|(path, _)| path).collect();
+    (asked, asyncapi::addresses().collect())
+}
+
 impl MethodDescription {
     /// The name that calls this entry whatever the client has said of versions: `kit/echo`, or
     /// `kit@2/echo` for what holds from version 2 on.
@@ -193,6 +201,27 @@ fn schema_of(schema: &Value) -> Value {
     if schema.is_null() { json!({}) } else { schema.clone() }
 }
 
+/// Has events delivered.
+const SUBSCRIBE: &str = "events/subscribe";
+/// Ends that.
+const UNSUBSCRIBE: &str = "events/unsubscribe";
+
+/// Where arguments may be of several kinds, the kind that is an object: its members have names.
+fn named(params: &Value) -> &Value {
+    let kinds = params.get("anyOf").and_then(Value::as_array);
+    let object = kinds.into_iter().flatten().find(|kind| kind.get("properties").is_some());
+    object.unwrap_or(params)
+}
+
+/// What ends a subscription over JSON-RPC.
+fn unsubscription() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"sub": {"type": "string", "description": "The id of the subscription"}},
+        "required": ["sub"],
+    })
+}
+
 /// The members that all documents say of a method beyond their own vocabulary.
 fn extensions(entry: &MethodDescription) -> Map<String, Value> {
     let mut members = Map::new();
@@ -204,6 +233,9 @@ fn extensions(entry: &MethodDescription) -> Map<String, Value> {
     if let Some(deprecated) = &entry.deprecated {
         members.insert("x-deprecated".to_owned(), json!(deprecated));
     }
+    if entry.of_connection {
+        members.insert("x-websocket".to_owned(), true.into());
+    }
     members
 }
 
@@ -214,8 +246,9 @@ fn remark(entry: &MethodDescription) -> String {
         "any" => "Needs a login.".to_owned(),
         role => format!("Needs the role {role}."),
     };
+    let place = if entry.of_connection { " Needs a websocket." } else { "" };
     let ending = entry.deprecated.as_ref().map(farewell).unwrap_or_default();
-    format!("{}. {who}{ending}", entry.summary)
+    format!("{}. {who}{place}{ending}", entry.summary)
 }
 
 /// That something is on its way out, for people.

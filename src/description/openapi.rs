@@ -1,7 +1,10 @@
 //! `OpenAPI` 3.1: <https://spec.openapis.org/oas/v3.1.1>.
 
+mod faces;
+
 use serde_json::{Map, Value, json};
 
+use super::pieces::{cloud_event, rpc_error, security_schemes};
 use super::{Description, Form, MethodDescription, extensions, fault_schema, remark, schema_of};
 
 /// The version of the specification.
@@ -13,32 +16,28 @@ pub(super) fn document(description: &Description) -> Value {
     let calls = calls.iter().filter(|(_, entries)| !entries[0].of_connection);
     let mut paths: Map<String, Value> =
         calls.map(|(name, entries)| (format!("/{name}"), path(name, entries))).collect();
-    for form in Form::ALL {
-        paths.insert(format!("/{}.json", form.as_str()), about(form));
-    }
+    paths.extend(others(description.protocol));
     json!({
         "openapi": OPENAPI,
         "info": {
             "title": "sysadmd",
             "version": description.version,
-            "description": "What you may call on this machine over HTTP, as far as it is there now.",
+            "description": "What you may ask of this machine over HTTP, as far as it is there now. GET and PUT with a body call a method as POST does.",
             "license": {"name": "BSD-2-Clause", "identifier": "BSD-2-Clause"},
         },
         "servers": [{"url": "/"}],
         "security": [{"token": []}, {"password": []}],
         "paths": paths,
         "components": {
-            "securitySchemes": {
-                "token": {
-                    "type": "http", "scheme": "bearer",
-                    "description": "A token: sysadmctl tokens create",
-                },
-                "password": {
-                    "type": "http", "scheme": "basic",
-                    "description": "A user of the machine, or any name with a token as the password",
-                },
+            "securitySchemes": schemes(),
+            "schemas": {
+                "Fault": fault_schema(description),
+                "Refusal": refusal(),
+                "CloudEvent": cloud_event(),
+                "ConsulEvent": faces::consul_event(),
+                "RpcRequest": faces::rpc_request(),
+                "RpcAnswer": faces::rpc_answer(&rpc_error()),
             },
-            "schemas": {"Fault": fault_schema(description), "Refusal": refusal()},
             "responses": {"refused": {
                 "description": "Refused or failed; `fault.kind` says how",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}},
@@ -46,6 +45,24 @@ pub(super) fn document(description: &Description) -> Value {
         },
         "x-protocol": description.protocol,
     })
+}
+
+/// The paths that are no method's, for every version of the protocol up to this.
+pub(super) fn others(protocol: u64) -> Map<String, Value> {
+    let documents = Form::ALL.map(|form| (format!("/{}.json", form.as_str()), about(form)));
+    faces::paths(protocol).into_iter().chain(documents).collect()
+}
+
+/// Ways to say who one is: two for every face, and two of Consul's clients.
+fn schemes() -> Value {
+    let mut schemes = security_schemes();
+    let meaning = "A token, as Consul's clients show theirs";
+    schemes["consulToken"] = json!({
+        "type": "apiKey", "in": "header", "name": "X-Consul-Token", "description": meaning,
+    });
+    schemes["consulQuery"] =
+        json!({"type": "apiKey", "in": "query", "name": "token", "description": meaning});
+    schemes
 }
 
 fn path(name: &str, entries: &[&MethodDescription]) -> Value {

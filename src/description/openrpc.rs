@@ -2,16 +2,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Description, MethodDescription, extensions, fault_schema, remark, schema_of};
+use super::{
+    Description, MethodDescription, SUBSCRIBE, UNSUBSCRIBE, extensions, fault_schema, named,
+    remark, schema_of, unsubscription,
+};
 
 /// The version of the specification.
 const OPENRPC: &str = "1.3.2";
 
 pub(super) fn document(description: &Description) -> Value {
-    let calls = description.calls();
-    // What is about a connection is not the same on every face.
-    let calls = calls.iter().filter(|(_, entries)| !entries[0].of_connection);
-    let methods: Vec<Value> = calls.map(|(name, of)| method(description, name, of)).collect();
+    let here: Vec<MethodDescription> = description.methods.iter().map(on_jsonrpc).collect();
+    let here = &Description { methods: here, ..description.clone() };
+    let calls = here.calls();
+    let methods: Vec<Value> = calls.iter().map(|(name, of)| method(here, name, of)).collect();
     let fault = fault_schema(description);
     let errors: Map<String, Value> = description
         .faults
@@ -37,6 +40,22 @@ pub(super) fn document(description: &Description) -> Value {
     })
 }
 
+/// A method as it is here: what is about a connection is not the same on every face.
+fn on_jsonrpc(entry: &MethodDescription) -> MethodDescription {
+    let mut here = entry.clone();
+    here.params = named(&entry.params).clone();
+    match entry.method.as_str() {
+        SUBSCRIBE => {
+            let meaning = "The id of the subscription, which every notification names";
+            here.result = json!({"type": "string", "description": meaning});
+        }
+        UNSUBSCRIBE => (here.params, here.result) = (unsubscription(), json!({"const": true})),
+        "rpc/auth_clear" => here.result = json!({"const": true}),
+        _ => {}
+    }
+    here
+}
+
 fn method(description: &Description, name: &str, entries: &[&MethodDescription]) -> Value {
     let first = entries[0];
     let mut method = extensions(first);
@@ -56,6 +75,13 @@ fn method(description: &Description, name: &str, entries: &[&MethodDescription])
         ("deprecated", entries.iter().all(|entry| entry.deprecated.is_some()).into()),
     ];
     method.extend(members.map(|(name, value)| (name.to_owned(), value)));
+    if first.method == SUBSCRIBE {
+        // As clients of jsonrpsee and of Ethereum's nodes know it.
+        let pair = json!({
+            "notification": "events.subscription", "unsubscribe": UNSUBSCRIBE.replace('/', "."),
+        });
+        method.insert("x-subscription".to_owned(), pair);
+    }
     let examples: Vec<Value> = entries.iter().flat_map(|entry| examples(entry)).collect();
     if !examples.is_empty() {
         method.insert("examples".to_owned(), examples.into());
@@ -168,5 +194,22 @@ mod tests {
         assert_eq!(thing["x-actions"].as_array().unwrap().len(), 2);
         assert_eq!(thing["errors"][0]["$ref"], "#/components/errors/not-found");
         assert_eq!(document["components"]["errors"]["not-found"]["code"], -32_004);
+    }
+
+    #[test]
+    fn a_subscription_is_what_it_is_here() {
+        let mut small = crate::description::tests::small();
+        let mut entry = small.methods[0].clone();
+        entry.method = SUBSCRIBE.to_owned();
+        entry.of_connection = true;
+        let object = json!({"type": "object", "properties": {"sub": {"type": "string"}}});
+        entry.params = json!({"anyOf": [{"type": "string"}, object]});
+        small.methods = vec![entry];
+        let document = document(&small);
+        let method = &document["methods"][0];
+        assert_eq!(method["params"][0]["name"], "sub");
+        assert_eq!(method["result"]["schema"]["type"], "string");
+        assert_eq!(method["x-websocket"], true);
+        assert_eq!(method["x-subscription"]["unsubscribe"], "events.unsubscribe");
     }
 }

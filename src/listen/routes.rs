@@ -22,14 +22,18 @@ pub(super) enum Route {
     Document(Form),
 }
 
+/// The first segments that are another face's. What is served under them is described in
+/// [`crate::description`]; a test holds the two together.
+const SEGMENTS: [(&str, Route); 3] =
+    [("jsonrpc", Route::JsonRpc), ("cloudevents", Route::CloudEvents), ("v1", Route::Consul)];
+
 /// The face for a path.
 pub(super) fn of(path: &str) -> Route {
-    match path.split('/').nth(1) {
-        Some("jsonrpc") => Route::JsonRpc,
-        Some("cloudevents") => Route::CloudEvents,
-        Some("v1") => Route::Consul,
-        _ => document(path).map_or(Route::SysAdm, Route::Document),
-    }
+    let first = path.split('/').nth(1);
+    let face = SEGMENTS.iter().find(|(segment, _)| first == Some(*segment));
+    face.map(|(_, route)| *route)
+        .or_else(|| document(path).map(Route::Document))
+        .unwrap_or(Route::SysAdm)
 }
 
 /// The form of which a path is the document.
@@ -41,6 +45,54 @@ fn document(path: &str) -> Option<Form> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::description::served;
+    use crate::dispatch::PROTOCOL;
+    use crate::wire::consul;
+
+    /// A path for each face: a new one does not compile until it is here, too.
+    fn of_face(route: Route) -> Vec<String> {
+        let one = |path: &str| vec![path.to_owned()];
+        match route {
+            // Its calls are described one by one.
+            Route::SysAdm => one("/"),
+            Route::JsonRpc => {
+                let versions = (1..=PROTOCOL).map(|version| format!("/jsonrpc/v{version}"));
+                one("/jsonrpc").into_iter().chain(versions).collect()
+            }
+            Route::CloudEvents => one("/cloudevents"),
+            Route::Consul => consul::PATHS.iter().map(|path| (*path).to_owned()).collect(),
+            Route::Document(form) => vec![format!("/{}.json", form.as_str())],
+        }
+    }
+
+    #[test]
+    fn whatever_is_served_is_described_and_the_other_way_round() {
+        let faces = SEGMENTS.iter().map(|(_, route)| *route).chain([Route::SysAdm]);
+        let faces: Vec<Route> = faces.chain(Form::ALL.map(Route::Document)).collect();
+        let (asked, streams) = served(PROTOCOL);
+        for route in &faces {
+            let paths = of_face(*route);
+            let described = |path: &String| {
+                asked.iter().any(|known| known.strip_suffix("{name}").unwrap_or(known) == path)
+                    || streams.contains(&path.as_str())
+            };
+            assert!(paths.iter().all(described), "{route:?} serves {paths:?}");
+        }
+        for path in asked.iter().map(String::as_str).chain(streams) {
+            assert!(faces.contains(&of(path)), "{path} is described, and nobody serves it");
+            let plain = path.strip_suffix("{name}").unwrap_or(path).to_owned();
+            assert!(
+                of_face(of(path)).contains(&plain),
+                "{path} is described, and nobody serves it"
+            );
+        }
+    }
+
+    #[test]
+    fn no_plugin_can_have_the_paths_of_a_face() {
+        let reserved = protocol::manifest::RESERVED_NAMESPACES;
+        assert!(SEGMENTS.iter().all(|(segment, _)| reserved.contains(segment)));
+    }
 
     #[test]
     fn the_first_segment_decides() {

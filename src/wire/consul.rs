@@ -16,7 +16,7 @@ pub use duration::parse as duration;
 pub use event::{ConsulEvent, array, object};
 pub use pretty::pretty;
 pub use query::Query;
-pub use route::{Asked, Method, read};
+pub use route::{Asked, Method, PATHS, read};
 pub use token::{Shown, shown};
 
 /// The index of a list in which nothing is.

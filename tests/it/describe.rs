@@ -2,6 +2,7 @@
 
 mod deprecations;
 mod documents;
+mod faces;
 mod own;
 mod released;
 mod versions;

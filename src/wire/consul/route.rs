@@ -9,6 +9,9 @@ const FIRE: &str = "/v1/event/fire/";
 const LIST: &str = "/v1/event/list";
 const SELF: &str = "/v1/agent/self";
 
+/// Everything that is served; the first is the beginning of many.
+pub const PATHS: [&str; 3] = [FIRE, LIST, SELF];
+
 /// The longest that a list is waited for, and what is waited when nothing is said.
 const WAIT_MAX: Duration = Duration::from_mins(10);
 
@@ -56,11 +59,11 @@ pub fn read(
     query: Option<&str>,
 ) -> Result<(Asked, Query), Reply> {
     let path = path_of(path, query)?;
-    let (kind, allow, allowed) = match path.as_str() {
-        LIST => (LIST, "OPTIONS,GET", Method::Get),
-        SELF => (SELF, "OPTIONS,GET", Method::Get),
-        path if path.starts_with(FIRE) => (FIRE, "OPTIONS,PUT", Method::Put),
-        _ => return Err(Reply::new(404, "")),
+    let is_here = |known: &&str| path == *known || *known == FIRE && path.starts_with(FIRE);
+    let kind = PATHS.into_iter().find(is_here).ok_or_else(|| Reply::new(404, ""))?;
+    let (allow, allowed) = match kind {
+        FIRE => ("OPTIONS,PUT", Method::Put),
+        _ => ("OPTIONS,GET", Method::Get),
     };
     let query = Query::parse(query.unwrap_or_default()).ok_or_else(|| Reply::new(500, ""))?;
     if method == Method::Options {
