@@ -57,8 +57,11 @@ pub use session::{Session, SubscriptionAnswer, Wanted};
 pub use shape::Shape;
 pub use stretch::Stretch;
 
-/// The version of the protocol extensions that `rpc/hello` offers.
-pub const PROTOCOL: u64 = 1;
+/// The versions of the protocol that are spoken beside the classic one, which has no number: the
+/// newest last. `rpc/hello` agrees on one for a connection, and a path of JSON-RPC names its own.
+pub const PROTOCOLS: &[u64] = &[1];
+/// The newest of them.
+pub const PROTOCOL: u64 = PROTOCOLS[PROTOCOLS.len() - 1];
 
 /// What the daemon says of itself, and the bounds it keeps clients within.
 #[derive(Debug, Clone)]

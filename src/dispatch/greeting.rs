@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::client::{Client, VERSIONS_MAX, short};
 use super::shape::{read, said};
 use super::usable::is_usable;
-use super::{Dispatch, Identity, PROTOCOL, builtin};
+use super::{Dispatch, Identity, PROTOCOLS, builtin};
 use crate::access::Principal;
 use crate::host::DeclaredMethod;
 
@@ -143,11 +143,11 @@ impl Dispatch {
         principal: Option<&Principal>,
         args: &Value,
     ) -> Result<(Json, Client), Fault> {
-        let client = introduced(args)?;
+        let (client, agreed) = introduced(args)?;
         let Identity { hostname, certificate, instance, limits, .. } = self.identity();
         let fingerprint = certificate.borrow().fingerprint.clone();
         let answer = said(&Greeting {
-            protocol: PROTOCOL,
+            protocol: agreed,
             version: env!("CARGO_PKG_VERSION"),
             versions: client.versions.clone(),
             features: FEATURES.to_vec(),
@@ -169,16 +169,23 @@ impl Dispatch {
     }
 }
 
-/// What a client says of itself in `rpc/hello`.
+/// The newest version of the protocol that both sides know; of a client that names none the newest
+/// that is `spoken` here.
+fn agreed(offered: Option<&[u64]>, spoken: &[u64]) -> Option<u64> {
+    let both = |version: &&u64| offered.is_none_or(|offered| offered.contains(version));
+    spoken.iter().filter(both).max().copied()
+}
+
+/// What a client says of itself in `rpc/hello`, and the version of the protocol that is agreed on.
 ///
 /// # Errors
 /// `bad-request` when no protocol of the client's is spoken here, or the arguments are wrong.
-pub fn introduced(args: &Value) -> Result<Client, Fault> {
+pub fn introduced(args: &Value) -> Result<(Client, u64), Fault> {
     let Hello { protocols, client, versions } = read(args)?;
-    if protocols.is_some_and(|offered| !offered.contains(&PROTOCOL)) {
-        return Err(Fault::bad_request("none of the client's protocols is spoken here")
-            .with_details(json!({ "protocols": [PROTOCOL] })));
-    }
+    let agreed = agreed(protocols.as_deref(), PROTOCOLS).ok_or_else(|| {
+        Fault::bad_request("none of the client's protocols is spoken here")
+            .with_details(json!({ "protocols": PROTOCOLS }))
+    })?;
     let is_right = |(namespace, version): (&String, &u32)| {
         namespace.len() <= NAMESPACE_BYTES_MAX && (1..=VERSION_MAX).contains(version)
     };
@@ -190,5 +197,28 @@ pub fn introduced(args: &Value) -> Result<Client, Fault> {
     }
     let Named { name, version } = client.unwrap_or_default();
     let word = |text: Option<String>| short(&text.unwrap_or_default());
-    Ok(Client { name: word(name), version: word(version), versions, opted_in: true })
+    let client = Client { name: word(name), version: word(version), versions, opted_in: true };
+    Ok((client, agreed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::PROTOCOL;
+
+    #[test]
+    fn the_newest_version_that_both_know_is_spoken() {
+        let spoken = [1, 2, 3];
+        for (offered, version) in [
+            (None, Some(3)),
+            (Some(vec![2, 1]), Some(2)),
+            (Some(vec![1]), Some(1)),
+            (Some(vec![9, 3, 2]), Some(3)),
+            (Some(vec![0, 9]), None),
+            (Some(vec![]), None),
+        ] {
+            assert_eq!(agreed(offered.as_deref(), &spoken), version, "{offered:?}");
+        }
+        assert_eq!(agreed(None, PROTOCOLS), Some(PROTOCOL));
+    }
 }

@@ -8,14 +8,14 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use protocol::{Fault, FaultKind};
+use protocol::{Deprecated, Fault, FaultKind};
 use serde_json::json;
 
 use super::conversation::Tongue;
 use super::http::{Connection, is_upgrade};
 use super::rest::{self, Answer};
 use crate::access::{Origin, Principal};
-use crate::dispatch::PROTOCOL;
+use crate::dispatch::{PROTOCOL, PROTOCOLS};
 use crate::wire::jsonrpc;
 
 pub(super) use service::{Service, is_of_connection};
@@ -45,8 +45,16 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         return answer;
     }
     match post(connection, principal, request).await {
-        Ok(Some(body)) => rest::json(StatusCode::OK, body),
-        Ok(None) => empty(StatusCode::NO_CONTENT),
+        Ok((body, ending)) => {
+            let mut answer = match body {
+                Some(body) => rest::json(StatusCode::OK, body),
+                None => empty(StatusCode::NO_CONTENT),
+            };
+            if let Some(ending) = ending {
+                rest::farewell(answer.headers_mut(), &ending);
+            }
+            answer
+        }
         Err(fault) => refusal(&fault),
     }
 }
@@ -61,18 +69,19 @@ async fn post(
     connection: &Connection,
     principal: Option<Principal>,
     request: Request<Incoming>,
-) -> Result<Option<Vec<u8>>, Fault> {
+) -> Result<(Option<Vec<u8>>, Option<Arc<Deprecated>>), Fault> {
     let Connection { dispatch, peer, .. } = connection;
     let client = Arc::new(rest::client_of(request.headers()));
     let body = rest::read_body(dispatch, principal.as_ref(), request).await?;
     let Ok(text) = std::str::from_utf8(&body) else {
         let fault = Fault::bad_request("the request's body is not UTF-8");
         let error = jsonrpc::error_of(jsonrpc::PARSE_ERROR, &fault);
-        return Ok(Some(jsonrpc::error("null", &error)));
+        return Ok((Some(jsonrpc::error("null", &error)), None));
     };
     let origin = Origin { peer: *peer, face: "jsonrpc" };
     let service = Service::new(dispatch.clone(), origin, principal, client, None);
-    Ok(service.answer(text).await)
+    let answer = service.answer(text).await;
+    Ok((answer, service.ending()))
 }
 
 /// The newest version, or the one that the path names.
@@ -80,13 +89,13 @@ fn check_version(path: &str) -> Result<(), Fault> {
     let rest = path.strip_prefix(PATH).unwrap_or(path);
     let newest = rest.is_empty() || rest == "/";
     let named = rest.strip_prefix("/v").and_then(|number| number.parse().ok());
-    if newest || named == Some(PROTOCOL) {
+    if newest || named.is_some_and(|version| PROTOCOLS.contains(&version)) {
         return Ok(());
     }
     let sentence = format!("{path} is no version of this protocol that is spoken here");
     Err(Fault::not_found(sentence)
         .with_hint(format!("use {PATH} for the newest, or {PATH}/v{PROTOCOL}"))
-        .with_details(json!({ "protocols": [PROTOCOL] })))
+        .with_details(json!({ "protocols": PROTOCOLS })))
 }
 
 /// JSON that nobody has packed. Pages of other sites cannot send it without asking first.

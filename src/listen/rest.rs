@@ -49,7 +49,7 @@ pub(super) async fn answer(
 
 /// That what was called is on its way out: since when (RFC 9745), from when on it may be gone (RFC
 /// 8594), and what comes after it (RFC 5829).
-fn farewell(headers: &mut HeaderMap, ending: &Deprecated) {
+pub(super) fn farewell(headers: &mut HeaderMap, ending: &Deprecated) {
     let mut add = |name: &'static str, value: String| {
         // A sentence in place of a method may hold what a header cannot.
         if let Ok(value) = HeaderValue::from_str(&value) {

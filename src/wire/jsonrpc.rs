@@ -8,7 +8,7 @@ mod code;
 mod events;
 mod read;
 
-pub use answer::{Answers, error, error_of, result, wrong};
+pub use answer::{Answers, error, error_of, farewell, result, wrong};
 pub use code::{INVALID_REQUEST, PARSE_ERROR, code, fault_codes};
 pub use events::{EVENT, ended, greeting, heartbeat};
 pub use read::{Entry, Heard, args, id, is_batch, one, owned, read, request, unsubscription};

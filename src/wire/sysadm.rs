@@ -157,7 +157,25 @@ fn envelope(args: &str, id: &str, name: &str, namespace: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_request_is_read_as_it_was_sent(
+            namespace in ".{1,20}", name in ".{1,20}", id in ".{1,20}", args in any::<(String, i64)>(),
+        ) {
+            let sent = json!({"namespace": namespace, "name": name, "id": id, "args": args});
+            let text = sent.to_string();
+            let said = decode(&text).unwrap();
+            let read = json!({
+                "namespace": said.namespace, "name": said.name, "id": said.id,
+                "args": said.read_args().unwrap(),
+            });
+            prop_assert_eq!(read, sent);
+        }
+    }
 
     fn text(frame: &[u8]) -> String {
         let header = if frame[1] < 126 { 2 } else { 4 };

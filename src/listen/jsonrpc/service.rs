@@ -2,11 +2,11 @@
 //! whoever is at the other end.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jsonrpsee_core::middleware::{Batch, BatchEntry, Notification, Request, RpcServiceT};
 use jsonrpsee_types::ErrorObjectOwned;
-use protocol::{Fault, FaultKind, Json};
+use protocol::{Deprecated, Fault, FaultKind, Json};
 use serde_json::value::RawValue;
 
 use crate::access::{Origin, Principal};
@@ -31,6 +31,14 @@ struct Shared {
     era: u64,
     /// The websocket the answers go to.
     outbox: Option<Arc<Outbox>>,
+    /// Of what was answered, what is on its way out first.
+    ending: Mutex<Option<Arc<Deprecated>>>,
+}
+
+/// What a method answers, and whether it is on its way out.
+struct Done {
+    value: Json,
+    ending: Option<Arc<Deprecated>>,
 }
 
 impl Service {
@@ -42,8 +50,22 @@ impl Service {
         client: Arc<Client>,
         outbox: Option<Arc<Outbox>>,
     ) -> Self {
-        let era = dispatch.access().era();
-        Self(Arc::new(Shared { dispatch, origin, principal, client, era, outbox }))
+        let (era, ending) = (dispatch.access().era(), Mutex::default());
+        Self(Arc::new(Shared { dispatch, origin, principal, client, era, outbox, ending }))
+    }
+
+    /// Of everything that was answered up to now, what is on its way out first.
+    pub(in crate::listen) fn ending(&self) -> Option<Arc<Deprecated>> {
+        self.0.ending.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, ending: &Arc<Deprecated>) {
+        let mut first = self.0.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has no last day ends after everything that has one.
+        let day = |it: &Deprecated| (it.until.is_none(), it.until, it.since);
+        if first.as_ref().is_none_or(|first| day(ending) < day(first)) {
+            *first = Some(Arc::clone(ending));
+        }
     }
 
     /// The answer to a whole message, if it has one.
@@ -64,17 +86,23 @@ impl Service {
         &self,
         method: &str,
         params: Option<&Cow<'_, RawValue>>,
-    ) -> Result<Json, ErrorObjectOwned> {
-        let Shared { dispatch, origin, principal, client, .. } = &*self.0;
+    ) -> Result<Done, ErrorObjectOwned> {
+        let Shared { dispatch, origin, principal, client, outbox, .. } = &*self.0;
         let is_method = |fault: Fault| jsonrpc::error_of(jsonrpc::code(fault.kind, true), &fault);
         let request = jsonrpc::request(method, params.map(AsRef::as_ref)).map_err(is_method)?;
         let by = By { origin: *origin, principal: principal.as_ref(), client };
-        let answer = dispatch.call_by(by, &request).await;
-        answer.map_err(|fault| {
+        let value = dispatch.call_by(by, &request).await.map_err(|fault| {
             let is_method =
                 fault.kind == FaultKind::NotFound && !dispatch.has_method(&request.method());
             jsonrpc::error_of(jsonrpc::code(fault.kind, is_method), &fault)
-        })
+        })?;
+        // Only clients that opted in look for it in the answer; over HTTP there are headers for it.
+        let is_told = client.opted_in || outbox.is_none();
+        let ending = is_told.then(|| dispatch.ending(client, &request)).flatten();
+        if let Some(ending) = &ending {
+            self.note(ending);
+        }
+        Ok(Done { value, ending: ending.filter(|_| client.opted_in) })
     }
 
     /// One of a batch. Between two of them anything may happen to the login.
@@ -83,7 +111,7 @@ impl Service {
         method: &str,
         params: Option<&Cow<'_, RawValue>>,
         answered: usize,
-    ) -> Result<Json, ErrorObjectOwned> {
+    ) -> Result<Done, ErrorObjectOwned> {
         let refuse =
             |fault: &Fault| Err(jsonrpc::error_of(jsonrpc::code(fault.kind, false), fault));
         if is_of_connection(method) {
@@ -165,16 +193,17 @@ pub(in crate::listen) fn is_of_connection(method: &str) -> bool {
     is_login || matches!(method, "events.subscribe" | "events.unsubscribe")
 }
 
-fn worded(request: &Request<'_>, done: Result<Json, ErrorObjectOwned>) -> Vec<u8> {
+fn worded(request: &Request<'_>, done: Result<Done, ErrorObjectOwned>) -> Vec<u8> {
     let id = jsonrpc::id(request);
     match done {
-        Ok(value) => jsonrpc::result(&id, &value),
+        Ok(Done { value, ending: None }) => jsonrpc::result(&id, &value),
+        Ok(Done { value, ending: Some(ending) }) => jsonrpc::farewell(&id, &value, &ending),
         Err(error) => jsonrpc::error(&id, &error),
     }
 }
 
 /// Nobody is told how a notification went, but the log.
-fn unanswered(told: &Notification<'_>, done: Result<Json, ErrorObjectOwned>) {
+fn unanswered(told: &Notification<'_>, done: Result<Done, ErrorObjectOwned>) {
     if let Err(error) = done {
         tracing::debug!(method = %told.method, error = error.message(), "a notification failed");
     }

@@ -2,7 +2,7 @@
 
 use jsonrpsee_core::middleware::BatchEntryErr;
 use jsonrpsee_types::{ErrorObject, ErrorObjectOwned};
-use protocol::{Fault, FaultKind, Json};
+use protocol::{Deprecated, Fault, FaultKind, Json};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -33,6 +33,17 @@ pub fn result(id: &str, value: &Json) -> Vec<u8> {
     let mut answer = begun(id, value.text().len());
     answer.extend_from_slice(b"\"result\":");
     answer.extend_from_slice(value.text().as_bytes());
+    answer.push(b'}');
+    answer
+}
+
+/// The same for a client that opted in, which is told that what it asked for is on its way out.
+pub fn farewell(id: &str, value: &Json, deprecated: &Deprecated) -> Vec<u8> {
+    let mut answer = result(id, value);
+    answer.pop();
+    answer.extend_from_slice(b",\"deprecated\":");
+    // Writing texts into memory cannot fail.
+    serde_json::to_writer(&mut answer, deprecated).ok();
     answer.push(b'}');
     answer
 }

@@ -292,7 +292,23 @@ mod tests {
                 },
                 "id": sub, "name": "event", "namespace": "events",
             });
-            prop_assert_eq!(payload(&frames), expected);
+            let said = payload(&frames);
+            prop_assert_eq!(&said, &expected);
+            // And nothing of the record is lost on the way.
+            let args = &said["args"];
+            let text = |name: &str| args[name].as_str().unwrap();
+            let again = Event {
+                seq: args["seq"].as_u64(),
+                id: text("event_id").parse().unwrap(),
+                time: text("time").parse().unwrap(),
+                source: text("source").to_owned(),
+                class: Class::parse(text("class")).unwrap(),
+                subject: text("subject").to_owned(),
+                priority: serde_json::from_value(args["priority_num"].clone()).unwrap(),
+                message: text("message").to_owned(),
+                data: Json::from(args["data"].clone()),
+            };
+            prop_assert_eq!(again, event);
         }
     }
 }

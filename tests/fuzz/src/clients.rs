@@ -149,7 +149,7 @@ pub fn greeting(data: &[u8]) {
         }
     }
     let Ok(args) = serde_json::from_slice::<Value>(rest) else { return };
-    let Ok(client) = introduced(&args) else { return };
+    let Ok((client, _)) = introduced(&args) else { return };
     for text in [&client.name, &client.version] {
         assert!(text.chars().count() <= 64 && !text.contains(char::is_control));
     }

@@ -1,5 +1,6 @@
 //! What is on its way out works as before, says so, and is counted for each client that uses it.
 
+use kit::client::{SysAdmClient, Target};
 use serde_json::{Value, json};
 
 use crate::harness::{Running, Site};
@@ -146,5 +147,87 @@ async fn the_report_is_for_operators() {
     let refused = viewer.call("rpc", "deprecations", json!({})).await.unwrap_err();
     assert_eq!(refused["code"], "403");
     viewer.close().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn json_rpc_says_so_to_whoever_looks_for_it() {
+    let running = daemon().await;
+    let target = Target::Unix(running.socket.clone());
+    let mut line = SysAdmClient::connect_at(target, "/jsonrpc", &[]).await.expect("a connection");
+    let ask = async |line: &mut SysAdmClient, method: &str, params: Value| {
+        let asked = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        line.send_raw(&asked.to_string()).await;
+        line.next().await
+    };
+    let answer = ask(&mut line, "kit.echo", json!({"n": 1})).await;
+    assert_eq!(answer, json!({"jsonrpc": "2.0", "id": 1, "result": {"n": 1}}), "to the letter");
+    let hello = json!({"client": {"name": "tool", "version": "3"}});
+    ask(&mut line, "rpc.hello", hello).await;
+    let answer = ask(&mut line, "kit.echo", json!({"n": 1})).await;
+    assert_eq!(
+        (&answer["result"]["n"], &answer["deprecated"]["instead"]),
+        (&json!(1), &json!("kit@2/echo"))
+    );
+    assert_eq!(answer["deprecated"]["until"], "2027-01-02");
+    let answer = ask(&mut line, "kit@2.echo", json!({"n": 1})).await;
+    assert_eq!(answer.get("deprecated"), None, "{answer}");
+    let call =
+        |method: &str| json!({"jsonrpc": "2.0", "id": method, "method": method, "params": {}});
+    line.send_raw(&json!([call("rpc.identify"), call("kit.echo")]).to_string()).await;
+    let batch = line.next().await;
+    assert!(
+        batch[0].get("deprecated").is_none() && batch[1].get("deprecated").is_some(),
+        "{batch}"
+    );
+    line.close().await;
+
+    let post = async |body: Value| {
+        let headers = ["Content-Type: application/json", "User-Agent: curl/8"].map(str::to_owned);
+        let request = http::request("POST", "/jsonrpc", &headers, &body.to_string());
+        http::over_unix(&running.socket, &request).await
+    };
+    for body in [call("kit.echo"), json!([call("rpc.identify"), call("kit.echo")])] {
+        let reply = post(body).await;
+        assert_eq!((reply.status, reply.header("deprecation")), (200, Some("@1767312000")));
+        assert_eq!(reply.header("sunset"), Some("Sat, 02 Jan 2027 00:00:00 GMT"));
+        assert_eq!(reply.header("link"), Some("</kit@2/echo>; rel=\"successor-version\""));
+        assert!(!reply.body.contains("deprecated"), "the body is as ever: {reply:?}");
+    }
+    assert_eq!(post(call("kit@2.echo")).await.header("deprecation"), None);
+
+    let uses = report(&running).await;
+    let mut seen: Vec<(&str, &str, u64)> = of(&uses, "kit/echo")
+        .iter()
+        .map(|used| {
+            let text = |name: &str| used[name].as_str().expect("a text");
+            (text("face"), text("client"), used["count"].as_u64().expect("a number"))
+        })
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [("jsonrpc", "", 1), ("jsonrpc", "curl/8", 2), ("jsonrpc", "tool", 2)]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_class_on_its_way_out_is_counted_on_every_stream() {
+    let running = daemon().await;
+    let target = || Target::Unix(running.socket.clone());
+    let headers = [("Sec-WebSocket-Protocol", "cloudevents.json")];
+    let query = "/cloudevents?classes=kit.pulse";
+    let mut stream = SysAdmClient::connect_at(target(), query, &headers).await.expect("a stream");
+    stream.next().await;
+    let mut line = SysAdmClient::connect_at(target(), "/jsonrpc", &[]).await.expect("a connection");
+    let params = json!({"filter": {"classes": ["kit.pulse"]}});
+    let asked = json!({"jsonrpc": "2.0", "id": 1, "method": "events.subscribe", "params": params});
+    line.send_raw(&asked.to_string()).await;
+    line.next().await;
+    let uses = report(&running).await;
+    let mut faces: Vec<&str> =
+        of(&uses, "kit.pulse").iter().map(|used| used["face"].as_str().expect("a text")).collect();
+    faces.sort_unstable();
+    assert_eq!(faces, ["cloudevents", "jsonrpc"]);
+    stream.close().await;
+    line.close().await;
     running.stop().await;
 }

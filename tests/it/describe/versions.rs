@@ -1,6 +1,6 @@
 //! Several versions of one method, served at once by one daemon.
 
-use kit::client::SysAdmClient;
+use kit::client::{SysAdmClient, Target};
 use serde_json::{Value, json};
 
 use crate::harness::{Running, Site};
@@ -14,6 +14,8 @@ async fn daemon() -> Running {
         "method": "kit/echo", "since": 2, "kind": "query", "role": "operator",
         "summary": "Answers its arguments and the version",
     }));
+    let classes = manifest["events"].as_array_mut().expect("classes");
+    classes.push(json!({"class": "system.state", "role": "viewer"}));
     let running = Site::new().with_plugin(manifest).start().await;
     running.ready("kit").await;
     running
@@ -106,5 +108,64 @@ async fn each_version_is_judged_by_its_own_role() {
     };
     assert_eq!(over_http("/kit/echo").await, old());
     assert_eq!(over_http("/kit@2/echo").await, new());
+    running.stop().await;
+}
+
+/// One event, and one call, in every version that is spoken, by one daemon at the same time: classic
+/// words, version 1 of `SysAdm`, version 1 of JSON-RPC under both of its paths, and two versions of a
+/// method on each of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_version_of_every_face_is_served_side_by_side() {
+    let running = daemon().await;
+    let at = |path: &'static str| {
+        let target = Target::Unix(running.socket.clone());
+        async move { SysAdmClient::connect_at(target, path, &[]).await.expect("a connection") }
+    };
+    let (mut classic, mut first) = (running.admin().await, running.admin().await);
+    let (mut newest, mut named) = (at("/jsonrpc").await, at("/jsonrpc/v1").await);
+    let hello = json!({"protocols": [1, 2], "versions": {"kit": 2}});
+    let greeting = first.call("rpc", "hello", hello).await.expect("a greeting");
+    assert_eq!(greeting["protocol"], 1, "the newest that both know");
+    classic.call("events", "subscribe", json!("system-state")).await.expect("a subscription");
+    let sub = json!({"sub": "s", "filter": {"classes": ["system.state"]}});
+    first.subscribe(sub).await.expect("a subscription");
+    for line in [&mut newest, &mut named] {
+        let params = json!({"filter": {"classes": ["system.state"]}});
+        let asked =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "events.subscribe", "params": params});
+        line.send_raw(&asked.to_string()).await;
+        assert_eq!(line.next().await["result"], "1");
+        assert_eq!(line.next().await["params"]["result"]["type"], "standing");
+    }
+    let mut other = running.admin().await;
+    let draft =
+        json!({"draft": {"class": "system.state", "message": "Fine", "data": {"uptime": "1"}}});
+    other.call("kit", "publish", draft).await.expect("it is published");
+    let event = classic.event().await;
+    assert_eq!((&event["name"], &event["args"]["uptime"]), (&json!("system-state"), &json!("1")));
+    assert!(event["args"]["priority"].is_string() && event["args"].get("cursor").is_none());
+    let event = first.event().await;
+    assert_eq!((&event["name"], &event["id"]), (&json!("event"), &json!("s")));
+    assert!(event["args"]["cursor"].is_string());
+    for line in [&mut newest, &mut named] {
+        let event = line.next().await;
+        assert_eq!(event["method"], "events.subscription");
+        assert_eq!(event["params"]["result"]["class"], "system.state");
+    }
+    assert_eq!(echo(&mut classic, "kit").await, Ok(old()));
+    assert_eq!(echo(&mut first, "kit").await, Ok(new()));
+    for (method, answer) in [("kit.echo", old()), ("kit@2.echo", new())] {
+        for line in [&mut newest, &mut named] {
+            let asked = json!({"jsonrpc": "2.0", "id": 2, "method": method, "params": {"n": 1}});
+            line.send_raw(&asked.to_string()).await;
+            assert_eq!(line.next().await["result"], answer, "{method}");
+        }
+    }
+    let refused = http::request("POST", "/jsonrpc/v2", &[], "{}");
+    let refused = http::over_unix(&running.socket, &refused).await;
+    assert_eq!(refused.status, 404, "a version that is not spoken");
+    for client in [classic, first, newest, named, other] {
+        client.close().await;
+    }
     running.stop().await;
 }
