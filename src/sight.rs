@@ -160,14 +160,28 @@ impl Hearing {
     }
 }
 
-/// Whether one of the patterns (exact, or with a trailing `*`) covers the resource; no patterns
-/// cover every one. What climbs out of the place that a pattern names is within none.
+/// Whether the patterns (exact, or with a trailing `*`) cover the resource; no patterns cover every
+/// one. What begins with `!` takes away: of the patterns that fit, the exact one decides, else the
+/// longest, and of two that are as long the one that takes away. Where all take away, everything else
+/// is covered. What climbs out of the place that a pattern names is within none.
 pub fn covers_resource(patterns: &[String], resource: &str) -> bool {
-    let covers = |pattern: &String| match pattern.strip_suffix('*') {
-        Some(start) => resource.starts_with(start),
-        None => pattern == resource,
+    if patterns.is_empty() {
+        return true;
+    }
+    let fits = |pattern: &String| {
+        let (takes, pattern) = match pattern.strip_prefix('!') {
+            Some(pattern) => (true, pattern),
+            None => (false, pattern.as_str()),
+        };
+        let is_exact = pattern == resource;
+        let start = pattern.strip_suffix('*').filter(|start| resource.starts_with(start));
+        (is_exact || start.is_some()).then_some((is_exact, pattern.len(), takes))
     };
-    patterns.is_empty() || !climbs(resource) && patterns.iter().any(covers)
+    !climbs(resource)
+        && match patterns.iter().filter_map(fits).max() {
+            Some((_, _, takes)) => !takes,
+            None => patterns.iter().all(|pattern| pattern.starts_with('!')),
+        }
 }
 
 /// Whether a resource's path leads upwards.
@@ -239,6 +253,29 @@ mod tests {
         assert!(!keeper.shows_class("snapshot.created", "/datasets/tanker"));
         assert!(!keeper.shows_class("snapshot.created", "/datasets/tank/../other"));
         assert!(!keeper.shows_class("user.x", ""));
+    }
+
+    #[test]
+    fn the_nearest_rule_decides_as_consul_has_it() {
+        let may = |patterns: &[&str], name: &str| {
+            let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
+            covers_resource(&patterns, &format!("/consul/{name}"))
+        };
+        // event "foo" write, event "football" deny, event_prefix "foot" read, event_prefix "fo" read.
+        let rules = ["/consul/foo", "!/consul/football", "/consul/foot*", "/consul/fo*"];
+        for name in ["fo", "for", "foo", "foot", "foot2", "food", "footballs"] {
+            assert!(may(&rules, name), "{name}");
+        }
+        for name in ["football", "f", "bar", "foo/../bar"] {
+            assert!(!may(&rules, name), "{name}");
+        }
+        // event_prefix "" read, event_prefix "pre-" deny, event "pre-x" read.
+        let rules = ["/consul/*", "!/consul/pre-*", "/consul/pre-x"];
+        assert!(may(&rules, "other") && may(&rules, "pre-x"));
+        assert!(!may(&rules, "pre-1") && !may(&rules, "pre-xy"));
+        // As long as each other: the one that takes away.
+        assert!(!may(&["/consul/a*", "!/consul/a*"], "ab"));
+        assert!(may(&["!/consul/a"], "b") && !may(&["!/consul/a"], "a"), "all but one");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Scope {
     /// The only event classes to hear and to fire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
-    /// The only resources calls and events may be about.
+    /// The only resources calls and events may be about; with `!` before it one that they may not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Vec<String>>,
     /// The only networks it is accepted from: `192.0.2.0/24`, an address, or `local` for the unix

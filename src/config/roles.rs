@@ -28,7 +28,8 @@ pub struct Grant {
     /// `consul/fire` among the methods, also those that may be fired by it.
     pub classes: Vec<String>,
     /// Resources, such as `/datasets/tank` or `/datasets/tank/*`, that calls may be about and events
-    /// may be about; none: whatever they are about.
+    /// may be about; none: whatever they are about. One that begins with `!` takes away: the exact
+    /// one decides, else the longest.
     pub resources: Vec<String>,
 }
 
@@ -66,7 +67,7 @@ pub fn objection(grant: &Grant) -> Option<String> {
     }
     let resource = grant.resources.iter().find(|pattern| !is_resource_pattern(pattern));
     resource.map(|bad| {
-        format!("{bad:?} is no resource pattern: expected /kind/name, with * only at the end")
+        format!("{bad:?} is no resource pattern: expected /kind/name, with * only at the end and ! only before it")
     })
 }
 
@@ -97,7 +98,8 @@ fn is_class_pattern(pattern: &str) -> bool {
 }
 
 fn is_resource_pattern(pattern: &str) -> bool {
-    let fixed = pattern.strip_suffix('*').unwrap_or(pattern);
+    let named = pattern.strip_prefix('!').unwrap_or(pattern);
+    let fixed = named.strip_suffix('*').unwrap_or(named);
     fixed.starts_with('/') && !fixed.contains('*') && pattern.len() <= 4096
 }
 
@@ -112,7 +114,8 @@ mod tests {
             let (methods, classes) = (list(methods), list(classes));
             Grant { methods, classes, resources: list(resources) }
         };
-        let good = grant("* rpc/* rpc/plugins rpc/plugins:restart", "* a.* a.b", "/a /a/* /");
+        let good =
+            grant("* rpc/* rpc/plugins rpc/plugins:restart", "* a.* a.b", "/a /a/* / !/a !/a/*");
         assert_eq!(objection(&good), None);
         for bad in ["rpc", "rpc/", "/x", "rpc/*:list", "RPC/x", "rpc/x:", "a/b/c", "rpc/p*"] {
             assert!(objection(&grant(bad, "", "")).is_some(), "{bad}");
@@ -120,7 +123,7 @@ mod tests {
         for bad in ["A", "a.*.b", ".*", "a*"] {
             assert!(objection(&grant("", bad, "")).is_some(), "{bad}");
         }
-        for bad in ["x", "/a*b", "*"] {
+        for bad in ["x", "/a*b", "*", "!", "!x", "!!/a", "/!a*b"] {
             assert!(objection(&grant("", "", bad)).is_some(), "{bad}");
         }
     }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request};
 use protocol::{Fault, FaultKind, Json};
 use secrecy::SecretString;
@@ -23,6 +23,7 @@ use crate::config;
 use crate::dispatch::consul::{METHOD, Node, UserEvent, check_filters, check_name, too_large};
 use crate::wire::consul::{self, Asked, ConsulEvent, Query, Reply, Shown};
 
+use answers::Form;
 pub(super) use lists::Lists;
 
 /// What this face is called in the audit trail.
@@ -36,6 +37,7 @@ struct Asker {
     /// Whether a token was shown.
     by_token: bool,
     query: Query,
+    form: Form,
 }
 
 /// Answers one request.
@@ -56,14 +58,15 @@ async fn attempt(connection: &Connection, request: Request<Incoming>) -> Result<
     }
     let principal = identify(connection, &query, request.headers()).await;
     let (principal, by_token) = principal.map_err(|fault| Reply::of(&fault))?;
-    let asker = Asker { principal, by_token, query };
+    let form = Form { pretty: query.has("pretty"), gzip: takes_gzip(request.headers()) };
+    let asker = Asker { principal, by_token, query, form };
     match wish {
         Asked::Fire { name } => fire(connection, &asker, name, request).await,
         Asked::List { name, wait } => {
             drop(request);
             waiting::list(connection, asker, name, wait).await
         }
-        Asked::AgentSelf => Ok(answers::json(&about(connection), asker.query.has("pretty"))),
+        Asked::AgentSelf => Ok(answers::json(about(connection), asker.form)),
     }
 }
 
@@ -80,6 +83,11 @@ fn kind_of(method: &Method) -> consul::Method {
         Method::HEAD => consul::Method::Head,
         _ => consul::Method::Other,
     }
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let wishes = headers.get_all(ACCEPT_ENCODING).iter();
+    wishes.filter_map(|wish| wish.to_str().ok()).any(consul::takes_gzip)
 }
 
 fn rules(connection: &Connection) -> &config::Consul {
@@ -155,7 +163,7 @@ async fn fire(
         Reply::of(&Fault::internal())
     })?;
     let fired = consul::object(&ConsulEvent::new(id.event_id, event, 0));
-    Ok(answers::json(&fired, query.has("pretty")))
+    Ok(answers::json(fired, asker.form))
 }
 
 #[derive(serde::Deserialize)]

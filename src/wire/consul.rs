@@ -4,6 +4,7 @@
 //! `docs/protocols/consul.md` is the normative page.
 
 mod duration;
+mod encoding;
 mod event;
 mod pretty;
 mod query;
@@ -13,6 +14,7 @@ mod token;
 use protocol::{Fault, FaultKind};
 
 pub use duration::parse as duration;
+pub use encoding::takes_gzip;
 pub use event::{ConsulEvent, array, object};
 pub use pretty::pretty;
 pub use query::Query;

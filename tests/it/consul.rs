@@ -7,3 +7,4 @@ mod list;
 mod page;
 mod rights;
 mod talk;
+mod waiters;

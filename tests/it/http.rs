@@ -61,6 +61,18 @@ pub(crate) async fn over(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes:
     answer(&mut stream).await.expect("an answer in time")
 }
 
+/// The same, and what comes is nobody's text.
+pub(crate) async fn bytes_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    bytes: &[u8],
+) -> Vec<u8> {
+    send(&mut stream, bytes).await;
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    read.expect("an answer in time").expect("an answer");
+    answer
+}
+
 /// Sends bytes; [`answer`] is what comes.
 pub(crate) async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
     // The other side may refuse before it has read everything; its answer tells more.

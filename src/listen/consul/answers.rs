@@ -1,12 +1,29 @@
 //! Answers as HTTP.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY};
+use hyper::header::{
+    ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
+};
 use hyper::{Response, StatusCode};
 
 use crate::listen::rest::Answer;
 use crate::wire::consul::{self, Reply};
+
+use super::lists::Snapshot;
+
+/// How a client wants JSON.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Form {
+    /// Indented.
+    pub(super) pretty: bool,
+    /// Packed.
+    pub(super) gzip: bool,
+}
 
 /// A refusal, or an answer without content.
 pub(super) fn plain(reply: Reply) -> Answer {
@@ -30,18 +47,23 @@ pub(super) fn plain(reply: Reply) -> Answer {
     answer
 }
 
-/// JSON, indented when that is wanted.
-pub(super) fn json(body: &[u8], pretty: bool) -> Answer {
-    let body = if pretty { consul::pretty(body) } else { body.to_vec() };
-    as_json(Bytes::from(body))
+/// JSON in this form.
+pub(super) fn json(body: Vec<u8>, form: Form) -> Answer {
+    let body = if form.pretty { consul::pretty(&body) } else { body };
+    let packed = form.gzip.then(|| packed(&body));
+    as_json(packed.map_or_else(|| (Bytes::from(body), false), |packed| (packed, true)))
 }
 
 /// A list and its index; `hidden`: whether it lacks what its reader may not see.
-pub(super) fn list(body: &Bytes, pretty: bool, index: u64, hidden: bool) -> Answer {
-    let body = if pretty { Bytes::from(consul::pretty(body)) } else { body.clone() };
-    let mut answer = as_json(body);
+pub(super) fn list(found: &Snapshot, form: Form, hidden: bool) -> Answer {
+    let mut answer = match form {
+        Form { pretty: true, .. } => json(found.body.to_vec(), form),
+        // Packed once for everybody who reads it.
+        Form { gzip: true, .. } => as_json((found.packed(), true)),
+        _ => as_json((found.body.clone(), false)),
+    };
     let headers = answer.headers_mut();
-    headers.insert(HeaderName::from_static(consul::INDEX), HeaderValue::from(index));
+    headers.insert(HeaderName::from_static(consul::INDEX), HeaderValue::from(found.index));
     if hidden {
         let name = HeaderName::from_static(consul::FILTERED);
         headers.insert(name, HeaderValue::from_static("true"));
@@ -49,10 +71,22 @@ pub(super) fn list(body: &Bytes, pretty: bool, index: u64, hidden: bool) -> Answ
     answer
 }
 
-fn as_json(body: Bytes) -> Answer {
+fn as_json((body, is_packed): (Bytes, bool)) -> Answer {
     let mut answer = of(body);
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if is_packed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     answer
+}
+
+/// The body with gzip. Names and base64 pack well enough at the fastest level.
+pub(super) fn packed(body: &[u8]) -> Bytes {
+    let mut packer = GzEncoder::new(Vec::with_capacity(body.len() / 2), Compression::fast());
+    // Writing into memory cannot fail.
+    packer.write_all(body).ok();
+    packer.finish().unwrap_or_default().into()
 }
 
 fn of(body: Bytes) -> Answer {

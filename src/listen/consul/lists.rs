@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use protocol::{Event, Fault, Filter};
 
+use super::answers;
 use crate::clock::micros_of_id;
 use crate::dispatch::Dispatch;
 use crate::dispatch::consul::{CLASS, Node, SUBJECT, UserEvent};
@@ -55,6 +56,8 @@ pub(super) struct Snapshot {
     events: Vec<Arc<Shown>>,
     /// The JSON array.
     pub(super) body: Bytes,
+    /// The same with gzip, once somebody has asked for it.
+    packed: OnceLock<Bytes>,
     /// Of the newest event.
     pub(super) index: u64,
 }
@@ -78,6 +81,7 @@ impl Snapshot {
     fn of(upto: u64, events: Vec<Arc<Shown>>) -> Self {
         Self {
             upto: AtomicU64::new(upto),
+            packed: OnceLock::new(),
             body: Bytes::from(consul::array(events.iter().map(|event| &*event.json))),
             index: events.last().map_or(consul::EMPTY_INDEX, |newest| newest.index),
             events,
@@ -89,8 +93,13 @@ impl Snapshot {
         self.events.iter().all(|event| sight.shows_class(CLASS, &event.subject))
     }
 
+    /// The JSON array with gzip.
+    pub(super) fn packed(&self) -> Bytes {
+        self.packed.get_or_init(|| answers::packed(&self.body)).clone()
+    }
+
     fn bytes(&self) -> usize {
-        2 * self.body.len()
+        2 * self.body.len() + self.packed.get().map_or(0, Bytes::len)
     }
 }
 

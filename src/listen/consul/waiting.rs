@@ -11,6 +11,7 @@ use protocol::{Cursor, Event, Fault, FaultKind, Gap, Overflow, Start};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::answers::Form;
 use super::lists::{Snapshot, wanted};
 use super::{Asker, answers, node, origin};
 use crate::access::Principal;
@@ -71,7 +72,7 @@ struct Question<'a> {
     is_covered: bool,
     /// Whether to say that something is hidden.
     tells: bool,
-    pretty: bool,
+    form: Form,
 }
 
 /// Answers with the newest events; with `wait` while their index is that one, for that long.
@@ -81,12 +82,11 @@ pub(super) async fn list(
     name: Option<String>,
     wait: Option<(u64, Duration)>,
 ) -> Result<Answer, Reply> {
-    let Asker { principal, by_token, query } = asker;
+    let Asker { principal, by_token, query, form } = asker;
     let filters = Filters::new(query.get("node"), query.get("service"), query.get("tag"));
     let filters = filters.map_err(|why| Reply::new(400, why))?;
-    let pretty = query.has("pretty");
     let Some(principal) = principal else {
-        return Ok(nothing(connection, pretty, wait).await);
+        return Ok(nothing(connection, form, wait).await);
     };
     let refused = |fault: Fault| Reply::of(&fault);
     connection.dispatch.access().spend(&principal).map_err(refused)?;
@@ -98,7 +98,7 @@ pub(super) async fn list(
         name: name.as_deref(),
         sight: connection.dispatch.sight(&principal),
         tells: by_token,
-        pretty,
+        form,
     };
     let first = question.look().await.map_err(refused)?;
     match wait {
@@ -111,8 +111,8 @@ pub(super) async fn list(
 }
 
 /// What a stranger sees, and at most as long as strangers may stay.
-async fn nothing(connection: &Connection, pretty: bool, wait: Option<(u64, Duration)>) -> Answer {
-    let mut answer = answers::list(&Bytes::from_static(b"[]"), pretty, EMPTY_INDEX, false);
+async fn nothing(connection: &Connection, form: Form, wait: Option<(u64, Duration)>) -> Answer {
+    let mut answer = answers::list(&Snapshot::default(), form, false);
     if let Some((EMPTY_INDEX, patience)) = wait {
         let begun = connection.place().as_ref().map_or_else(Instant::now, Place::begun);
         let most = connection.dispatch.identity().limits.login().mul_f64(0.75);
@@ -181,6 +181,6 @@ impl Question<'_> {
             let all = self.look_with(Sight::everything()).await?;
             !all.is_shown_to(&self.sight)
         };
-        Ok(answers::list(&found.body, self.pretty, found.index, hidden))
+        Ok(answers::list(found, self.form, hidden))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{Cursor, Fault, Filter, Overflow, Start};
+use protocol::{Class, Cursor, Fault, Filter, Overflow, Start};
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::Error;
@@ -76,8 +76,14 @@ impl Question {
         let text = || Some(value.to_owned());
         match name {
             "classes" => {
-                let classes = value.split(',').filter(|class| !class.is_empty());
-                self.filter.classes.extend(classes.map(str::to_owned));
+                for class in value.split(',').filter(|class| !class.is_empty()) {
+                    if !is_class_pattern(class) {
+                        let sentence = format!("{class:?} in \"classes\" can cover no class");
+                        return Err(Fault::bad_request(sentence)
+                            .with_hint("name a class such as user.deploy, user.*, or *"));
+                    }
+                    self.filter.classes.push(class.to_owned());
+                }
             }
             "min_priority" => {
                 let priority = value.parse().ok().and_then(protocol::Priority::new);
@@ -141,6 +147,11 @@ impl Question {
             wait: self.wait.unwrap_or_default(),
         })
     }
+}
+
+/// Whether there can be a class that it covers.
+fn is_class_pattern(pattern: &str) -> bool {
+    pattern == "*" || Class::parse(pattern.strip_suffix(".*").unwrap_or(pattern)).is_ok()
 }
 
 impl Batch {
@@ -242,6 +253,9 @@ mod tests {
             ("from=tomorrow", "tomorrow"),
             ("from=now&after=now", "after"),
             ("text=a&text=b", "text"),
+            ("classes=user..a", "user..a"),
+            ("classes=a,b*", "b*"),
+            ("classes=*.a", "*.a"),
         ] {
             let fault = Question::parse(query).unwrap_err().to_string();
             assert!(fault.contains(named), "{query}: {fault}");
@@ -258,7 +272,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_next_query_asks_the_same_behind_the_cursor(
-            classes in proptest::collection::vec("[a-z*.]{1,9}", 0..4), priority in 0u8..=10,
+            classes in proptest::collection::vec("(\\*|[a-z]{1,4}(\\.[a-z]{1,3})?(\\.\\*)?)", 0..4), priority in 0u8..=10,
             subject in any::<Option<String>>(), text in any::<Option<String>>(),
             seq in 0u64..100, ahead in 101u64..200, limit in 1usize..=LIMIT_MAX, wait in 0u64..=300,
         ) {

@@ -10,6 +10,9 @@ use crate::{line_and_rest, utf8};
 pub fn consul_request(data: &[u8]) {
     let (target, header) = line_and_rest(data);
     let (Some(target), Some(header)) = (utf8(target), utf8(header)) else { return };
+    if consul::takes_gzip(header) {
+        assert!(header.contains('*') || header.to_ascii_lowercase().contains("gzip"));
+    }
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),

@@ -130,7 +130,11 @@ async fn a_question_that_is_wrong_is_refused_by_name() {
         ("?after=7", "cursor"),
         ("?after=snapshot", "snapshot"),
         ("?overflow=drop", "overflow"),
-        ("?classes=%FF&nonsense=1", "nonsense"),
+        ("?classes=user.a&nonsense=1", "nonsense"),
+        ("?classes=%FF", "classes"),
+        ("?classes=user..a", "\"user..a\""),
+        ("?classes=user.*,.b", "\".b\""),
+        ("?classes=User", "\"User\""),
     ] {
         let reply = get(&running.socket, query).await;
         assert_eq!(reply.status, 400, "{query}");

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::talk::{ask, fire, index_of, list, names, site};
 use crate::harness::Site;
+use crate::http;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_is_in_the_order_of_the_log_and_ends_with_its_index() {
@@ -111,4 +112,47 @@ async fn methods_and_paths_that_are_not_there_say_so() {
     let reply = ask(&running, "GET", "/v1/event/list?a=%zz", "").await;
     assert_eq!((reply.status, reply.body.as_str()), (500, ""));
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_gzip_gets_it_and_nobody_else() {
+    let running = Site::new().start().await;
+    fire(&running, "packed", &"x".repeat(5_000)).await;
+    let plain = ask(&running, "GET", "/v1/event/list?name=packed", "").await;
+    assert_eq!(plain.header("content-encoding"), None);
+    let get = async |path: &str, wishes: &str| {
+        let wish = format!("Accept-Encoding: {wishes}");
+        let request = http::request("GET", path, &[wish], "");
+        let stream = tokio::net::UnixStream::connect(&running.socket).await.expect("a connection");
+        unpacked(&http::bytes_over(stream, &request).await)
+    };
+    for (path, same) in [
+        ("/v1/event/list?name=packed", Some(&plain)),
+        ("/v1/event/list?name=packed&pretty", None),
+        ("/v1/event/list?name=nobody", None),
+        ("/v1/agent/self", None),
+    ] {
+        let (head, body) = get(path, "deflate, gzip;q=0.5").await;
+        assert!(head.contains("content-encoding: gzip") && head.contains("vary: accept-encoding"));
+        serde_json::from_str::<Value>(&body).expect("JSON");
+        assert!(same.is_none_or(|same| same.body == body), "{path}");
+        let (again, _) = get(path, "identity, gzip;q=0").await;
+        assert!(!again.contains("content-encoding"), "{path}: {again}");
+    }
+    running.stop().await;
+}
+
+/// The head in lower case, and the body without gzip, if it had it.
+fn unpacked(answer: &[u8]) -> (String, String) {
+    use std::io::Read as _;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let mut body = String::new();
+    let mut rest = &answer[end + 4..];
+    if head.contains("content-encoding: gzip") {
+        flate2::read::GzDecoder::new(rest).read_to_string(&mut body).expect("gzip");
+    } else {
+        rest.read_to_string(&mut body).expect("text");
+    }
+    (head, body)
 }

@@ -56,6 +56,44 @@ async fn a_grant_or_a_scope_is_a_prefix_rule() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_takes_away_wins_where_it_is_nearer() {
+    // event_prefix "pre-" write, event "pre-x" deny, event_prefix "sec" deny; all else: read.
+    let settings = "[roles.deployer]\ngrants = [\n\
+        { methods = [\"consul/fire\"], classes = [\"consul.event\"], \
+          resources = [\"/consul/pre-*\", \"!/consul/pre-x\"] },\n\
+        { classes = [\"consul.event\"], \
+          resources = [\"/consul/*\", \"!/consul/pre-x\", \"!/consul/sec*\"] },\n]\n";
+    let running = site(settings).start().await;
+    for name in ["pre-1", "pre-x", "pre-xy", "other", "secret"] {
+        fire(&running, name, "").await;
+    }
+    let role = token(&running, "deployer", json!({})).await;
+    let scope = json!({"resources": ["/consul/*", "!/consul/pre-x", "!/consul/sec*"]});
+    let scoped = token(&running, "operator", scope).await;
+    for (name, by_role, by_scope) in [
+        ("pre-1", 200, 200),
+        ("pre-x", 403, 403),
+        ("pre-xy", 200, 200),
+        ("other", 403, 200),
+        ("secret", 403, 403),
+    ] {
+        for (token, status) in [(&role, by_role), (&scoped, by_scope)] {
+            let reply = with(&running, token, "PUT", &format!("/v1/event/fire/{name}")).await;
+            assert_eq!(reply.status, status, "{name}");
+        }
+    }
+    for token in [&role, &scoped] {
+        let reply = with(&running, token, "GET", "/v1/event/list").await;
+        let seen = listed(&reply).0;
+        let seen = names(&seen);
+        assert!(seen.contains(&"pre-1") && seen.contains(&"other"), "{seen:?}");
+        assert!(!seen.contains(&"pre-x") && !seen.contains(&"secret"), "{seen:?}");
+        assert_eq!(reply.header("x-consul-results-filtered-by-acls"), Some("true"));
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_place_with_a_token_counts() {
     let running = Site::new().start().await;
     let (good, viewer) = (running.token("operator").await, running.token("viewer").await);
