@@ -249,6 +249,9 @@ impl Sinks {
             Fault::new(FaultKind::Failed, sentence)
         };
         let sender = post::sender(settings, &ground.tasks).map_err(unanswered)?;
+        if settings.handshake {
+            post::ask(&sender, settings, &ground.host).await.map_err(unanswered)?;
+        }
         let items = [text.as_bytes()];
         let request = post::request(settings, ground.words, &items).await.map_err(unanswered)?;
         let reply = sender.send(request).await.map_err(|error| unanswered(error.to_string()))?;

@@ -42,6 +42,10 @@ pub struct Sink {
     /// Where a sink begins that was never there before.
     #[serde(default)]
     pub from: SinkStart,
+    /// Whether the sink is asked for its consent before anything is sent, as senders of webhooks do
+    /// (<https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md>).
+    #[serde(default)]
+    pub handshake: bool,
     /// A file that holds the token to be sent as `Authorization: Bearer`; read for each request.
     #[serde(default)]
     pub token_file: Option<PathBuf>,

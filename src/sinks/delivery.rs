@@ -34,6 +34,10 @@ pub(super) struct Delivery {
     state: watch::Receiver<State>,
     backlog: Backlog,
     sender: Option<Outbound>,
+    /// Whether it was asked for its consent and has given it, or need not be asked.
+    may_send: bool,
+    /// Between two requests, as it wants it.
+    pace: Option<Duration>,
     /// Events of the next request at most.
     most: usize,
     /// Failures in a row.
@@ -47,6 +51,8 @@ impl Delivery {
         let Entry { settings, ground, shared } = entry;
         let most = if settings.mode == SinkMode::Batch { settings.batch } else { 1 };
         Self {
+            may_send: !settings.handshake,
+            pace: None,
             filter: settings.filter(),
             settings: settings.clone(),
             ground: ground.clone(),
@@ -83,7 +89,12 @@ impl Delivery {
     async fn deliver(&mut self) {
         let count = self.backlog.items.len().min(self.most);
         match self.attempt(count).await {
-            Verdict::Taken => self.taken(count).await,
+            Verdict::Taken => {
+                self.taken(count).await;
+                if let Some(pace) = self.pace {
+                    self.rest(pace).await;
+                }
+            }
             Verdict::Gone => self.retire().await,
             // One of them alone may be what it does not take.
             Verdict::Refused(_) if count > 1 => self.most = count / 2,
@@ -108,6 +119,12 @@ impl Delivery {
             Ok(sender) => self.sender.insert(sender).clone(),
             Err(why) => return Verdict::Later(why, None),
         };
+        if !self.may_send {
+            match post::ask(&sender, &self.settings, &self.ground.host).await {
+                Ok(pace) => (self.may_send, self.pace) = (true, pace),
+                Err(why) => return Verdict::Later(why, None),
+            }
+        }
         let items: Vec<&[u8]> =
             self.backlog.items.iter().take(count).map(|item| item.text.as_slice()).collect();
         let request = match post::request(&self.settings, self.ground.words, &items).await {
@@ -169,6 +186,8 @@ impl Delivery {
     /// Waits for the next try, and says once that it fails.
     async fn later(&mut self, why: String, asked: Option<Duration>) {
         self.failures = self.failures.saturating_add(1);
+        // Whoever was away for long may have become somebody else.
+        self.may_send &= !self.settings.handshake || self.failures < FAILING;
         let begins = {
             let mut progress = self.shared.progress();
             progress.trouble = Some(why.clone());

@@ -10,9 +10,13 @@ use hyper::{Method, Request};
 use zeroize::Zeroizing;
 
 use super::Words;
+use super::verdict::consent;
 use crate::config::{Sink, SinkMode};
 use crate::lifecycle::Tasks;
 use crate::outbound::Outbound;
+
+/// By these a sender of webhooks asks whether it may.
+const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
 
 /// What the daemon calls itself.
 const NAME: &str = concat!("sysadmd/", env!("CARGO_PKG_VERSION"));
@@ -28,6 +32,35 @@ pub(super) fn sender(settings: &Sink, tasks: &Tasks) -> Result<Outbound, String>
     Outbound::new(settings.ca_file.as_deref(), deadline, tasks).map_err(|error| error.to_string())
 }
 
+/// Asks whether deliveries from this host are welcome; how far apart requests must be.
+///
+/// # Errors
+/// The sentence, when they are not, or when there is no answer.
+pub(super) async fn ask(
+    sender: &Outbound,
+    settings: &Sink,
+    host: &str,
+) -> Result<Option<Duration>, String> {
+    let mut request = addressed(settings, Method::OPTIONS).await?;
+    let origin = HeaderValue::try_from(host).map_err(|error| error.to_string())?;
+    request.headers_mut().insert(REQUEST_ORIGIN, origin);
+    let reply = sender.send(request).await.map_err(|error| error.to_string())?;
+    consent(reply.status, &reply.headers, host)
+}
+
+/// A request without a body, with all that each has.
+async fn addressed(settings: &Sink, method: Method) -> Result<Request<Full<Bytes>>, String> {
+    let mut request = Request::new(Full::default());
+    *request.method_mut() = method;
+    *request.uri_mut() = settings.url.parse().map_err(|_| "its url is no URL".to_owned())?;
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
+    if let Some(path) = &settings.token_file {
+        headers.insert(AUTHORIZATION, authorization(path).await?);
+    }
+    Ok(request)
+}
+
 /// One request with these events, each as JSON; only in mode `batch` there may be several.
 ///
 /// # Errors
@@ -37,14 +70,8 @@ pub(super) async fn request(
     words: &Words,
     items: &[&[u8]],
 ) -> Result<Request<Full<Bytes>>, String> {
-    let mut request = Request::new(Full::default());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = settings.url.parse().map_err(|_| "its url is no URL".to_owned())?;
+    let mut request = addressed(settings, Method::POST).await?;
     let headers = request.headers_mut();
-    headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
-    if let Some(path) = &settings.token_file {
-        headers.insert(AUTHORIZATION, authorization(path).await?);
-    }
     let mut kind = HeaderValue::from_static(words.structured);
     let body = match settings.mode {
         SinkMode::Structured => items.concat(),

@@ -3,13 +3,17 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use protocol::Time;
 
 /// The first wait; it doubles.
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait that a receiver can ask for.
 const ASKED_MAX: Duration = Duration::from_hours(1);
+
+/// Whose deliveries a receiver of webhooks takes, and how many requests a minute.
+const ALLOWED_ORIGIN: &str = "webhook-allowed-origin";
+const ALLOWED_RATE: &str = "webhook-allowed-rate";
 
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,28 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Time) -> Verdi
     }
 }
 
+/// What a sink has consented to: the least time between two requests, if it has said one.
+///
+/// # Errors
+/// The sentence, when it has not consented to deliveries from this host.
+pub(super) fn consent(
+    status: StatusCode,
+    headers: &HeaderMap,
+    host: &str,
+) -> Result<Option<Duration>, String> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let allowed = text(ALLOWED_ORIGIN).map(str::trim);
+    if !status.is_success() || !allowed.is_some_and(|it| it == "*" || it.eq_ignore_ascii_case(host))
+    {
+        let sentence =
+            format!("it does not consent to deliveries from {host}: it answers {status}");
+        return Err(sentence);
+    }
+    // A number of requests a minute; a star, nothing and nonsense are no limit.
+    let rate = text(ALLOWED_RATE).and_then(|rate| rate.trim().parse::<u32>().ok());
+    Ok(rate.filter(|rate| *rate > 0).map(|rate| Duration::from_mins(1) / rate))
+}
+
 /// What `Retry-After` asks for, in seconds or as a date.
 fn retry_after(headers: &HeaderMap, now: Time) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -65,10 +91,30 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn whoever_does_not_consent_gets_nothing() {
+        let answer = |status: u16, origin: &'static str, rate: &'static str| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(ALLOWED_ORIGIN, origin), (ALLOWED_RATE, rate)] {
+                if !value.is_empty() {
+                    headers.insert(name, HeaderValue::from_static(value));
+                }
+            }
+            consent(StatusCode::from_u16(status).unwrap(), &headers, "nas.example")
+        };
+        assert_eq!(answer(200, "nas.example", "120"), Ok(Some(Duration::from_millis(500))));
+        assert_eq!(answer(204, "*", "*"), Ok(None));
+        assert_eq!(answer(200, "NAS.example", "many"), Ok(None));
+        assert_eq!(answer(200, "*", "0"), Ok(None));
+        for (status, origin) in [(200, ""), (200, "other"), (404, "*"), (405, ""), (302, "*")] {
+            assert!(answer(status, origin, "").is_err(), "{status} {origin}");
+        }
+    }
+
     fn judged(status: u16, retry: &'static str) -> Verdict {
         let mut headers = HeaderMap::new();
         if !retry.is_empty() {
-            headers.insert(RETRY_AFTER, hyper::header::HeaderValue::from_static(retry));
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(retry));
         }
         let now: Time = "2026-11-26T17:00:00Z".parse().unwrap();
         judge(StatusCode::from_u16(status).unwrap(), &headers, now)

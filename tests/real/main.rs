@@ -1,7 +1,7 @@
 //! The whole product as root on real file systems: btrfs on a loop device, ZFS by zfs-fuse, a disk
 //! that is full. Each of these tests has a mount namespace of its own, which takes everything down
-//! with it. And passwords of real users, which each test makes and removes; and the validators of the
-//! specifications that the daemon describes itself by.
+//! with it. And passwords of real users, which each test makes and removes; the validators of the specifications
+//! that the daemon describes itself by; and other people's client libraries.
 //!
 //! A machine that systemd-nspawn boots, the packages installed in another, and disks that fill up. A daemon that is killed at every
 //! state of a job.
@@ -20,6 +20,7 @@ mod booted;
 mod brute_force;
 mod canaries;
 mod classic;
+mod cloudevents;
 mod consul;
 mod disks;
 mod documents;

@@ -1,7 +1,11 @@
 //! Receivers that fail in every way, and a daemon that is killed in between.
 
-use kit::receiver::{Act, Receiver};
+use std::time::Duration;
+
+use kit::receiver::{Act, Received, Receiver};
+use protocol::Time;
 use serde_json::{Value, json};
+use sysadmd::clock::Clock;
 
 use super::{numbers, said, site, status, ticks, until_taken};
 use crate::harness::until;
@@ -59,6 +63,78 @@ async fn an_event_that_is_never_taken_is_given_up_alone() {
     assert_eq!((&told["subject"], &told["data"]["tries"]), (&json!("/sinks/out"), &json!(2)));
     assert_eq!(told["data"]["class"], "user.tick");
     assert!(receiver.taken().iter().all(|body| !body.contains("sink.dead_letter")));
+    drop(admin);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_sink_that_wants_to_be_asked_is_asked_before_anything_is_sent() {
+    let receiver = Receiver::start(None);
+    let asks = |it: &Received| it.head.starts_with("OPTIONS ");
+    receiver.plan([Act::Answer(405, ""), Act::Answer(200, "WebHook-Allowed-Origin: other\r\n")]);
+    receiver.judge(move |it| {
+        let consent = "WebHook-Allowed-Origin: *\r\nWebHook-Allowed-Rate: 1200\r\n";
+        asks(it).then_some(Act::Answer(200, consent))
+    });
+    let running = site(&receiver, "handshake = true").start().await;
+    let mut admin = running.admin().await;
+    ticks(&mut admin, 0..5).await;
+    until_taken(&receiver, 4).await;
+    assert_eq!(numbers(&receiver.taken()), [0, 1, 2, 3, 4]);
+    let all = receiver.received();
+    let (asked, sent) = all.split_at(3);
+    assert!(asked.iter().all(asks) && !sent.iter().any(asks), "{all:?}");
+    let told = admin.call("rpc", "identify", json!({})).await.expect("an answer");
+    let host = told["hostname"].as_str().expect("a name").to_owned();
+    assert!(asked.iter().all(|it| it.header("WebHook-Request-Origin") == Some(&host)));
+    drop(admin);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_was_away_for_longer_than_events_are_kept_is_told_and_goes_on() {
+    let receiver = Receiver::start(None);
+    let mut site = site(&receiver, "");
+    site.settings.push_str("[log]\nmax_age_days = 1\n");
+    let clock = Clock::fake(Time::from_micros(1_800_000_000_000_000));
+    site.clock = clock.clone();
+    let running = site.start().await;
+    let mut admin = running.admin().await;
+    ticks(&mut admin, 0..1).await;
+    until_taken(&receiver, 0).await;
+    let order = |action: &str| json!({"action": action, "name": "out"});
+    admin.call("rpc", "sinks", order("pause")).await.expect("it is paused");
+    ticks(&mut admin, 1..20).await;
+    drop(admin);
+    let site = running.stop().await;
+    clock.advance(Duration::from_hours(48));
+    let running = site.start().await;
+    let mut admin = running.admin().await;
+    until("the old events are removed", async || {
+        let list = admin.call("events", "list", json!({"filter": {"classes": ["user.tick"]}}));
+        list.await.expect("a page")["events"].as_array().expect("events").len() <= 1
+    })
+    .await;
+    admin.call("rpc", "sinks", order("resume")).await.expect("it goes on");
+    ticks(&mut admin, 20..23).await;
+    until_taken(&receiver, 22).await;
+    let taken = receiver.taken();
+    let gap: Value = serde_json::from_str(&taken[1]).expect("JSON");
+    assert_eq!(
+        (&gap["type"], &gap["data"]["reason"]),
+        (&json!("cloudevents.gap"), &json!("expired"))
+    );
+    let after: Vec<u64> = numbers(&taken[2..]).into_iter().filter(|number| *number > 19).collect();
+    assert_eq!(after, [20, 21, 22], "and it goes on behind it");
+    assert_eq!(numbers(&taken[..1]), [0]);
+    // Told once, also over a restart.
+    drop(admin);
+    let running = running.restart().await;
+    let mut admin = running.admin().await;
+    ticks(&mut admin, 23..24).await;
+    until_taken(&receiver, 23).await;
+    let gaps = receiver.taken().iter().filter(|body| body.contains("cloudevents.gap")).count();
+    assert_eq!(gaps, 1);
     drop(admin);
     running.stop().await;
 }

@@ -99,10 +99,12 @@ impl Receiver {
         lock(&self.state).received.clone()
     }
 
-    /// Bodies of what was taken.
+    /// Bodies of what was delivered and taken.
     pub fn taken(&self) -> Vec<String> {
         let all = self.received();
-        let taken = all.into_iter().filter(|it| matches!(it.act, Act::Answer(200..=299, _)));
+        let taken = all.into_iter().filter(|it| {
+            matches!(it.act, Act::Answer(200..=299, _)) && !it.head.starts_with("OPTIONS ")
+        });
         taken.map(|it| it.body).collect()
     }
 }
@@ -166,7 +168,9 @@ fn request(stream: &mut BufReader<Box<dyn Stream>>) -> Option<(String, String)> 
     }
     let lower = head.to_lowercase();
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length?.trim().parse().ok()?];
+    // Who asks whether it may deliver sends nothing else.
+    let length = length.map_or(Some(0), |length| length.trim().parse().ok())?;
+    let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
     Some((head, String::from_utf8(body).ok()?))
 }
