@@ -41,8 +41,11 @@ pub(crate) async fn ask(
         let request_id = caller.request_id.clone();
         match link.send(Ask { request_id, params, reply, watch }) {
             Ok(()) => {
+                // Dropped behind the end of the reply, so that the bell finds it gone.
+                let mut leaving = Leaving { link: &link, is_answered: false };
                 let answer = timeout_at(deadline, answer).await;
                 let answer = answer.map_err(|_| too_late(&route.plugin, time))?;
+                leaving.is_answered = true;
                 return answer.unwrap_or_else(|_| Err(gone(&route.plugin)));
             }
             Err(TrySendError::Full(_)) => return Err(busy(&face)),
@@ -55,6 +58,20 @@ pub(crate) async fn ask(
                 }
                 link = newer;
             }
+        }
+    }
+}
+
+/// Tells the process when its caller goes before the answer is there.
+struct Leaving<'a> {
+    link: &'a Link,
+    is_answered: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.link.ring();
         }
     }
 }

@@ -1,17 +1,18 @@
 //! The calls one plugin process works on, and those that wait for their turn.
 //!
-//! A caller who gives up drops its end of the reply; that is the only form in which deadlines,
-//! closed connections and cancelled requests arrive here.
+//! A caller who gives up drops its end of the reply and rings a bell (see `call`); that is the only
+//! form in which deadlines, closed connections and cancelled requests arrive here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use protocol::link::Progress;
 use protocol::{Fault, Json};
 use tokio::sync::oneshot;
 
-use super::Watch;
+use super::{Follower, Watch};
 
 /// A call on its way to a plugin.
 #[derive(Debug)]
@@ -30,12 +31,8 @@ pub(crate) struct Ask {
 struct InFlight {
     request_id: String,
     reply: oneshot::Sender<Result<Json, Fault>>,
-    watch: Option<Watch>,
+    follower: Option<Arc<dyn Follower>>,
 }
-
-/// Calls that the plugin is to be told to end.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ended(pub(crate) Vec<String>);
 
 /// Calls in flight by the number of their request, and those that wait. The waiting ones are
 /// bounded by the places callers have to take before they may ask (see `instance::Link`).
@@ -43,13 +40,16 @@ pub(crate) struct Ended(pub(crate) Vec<String>);
 pub(crate) struct Calls {
     most: usize,
     in_flight: BTreeMap<u64, InFlight>,
+    /// Rung when a call in flight is to end while its answer is still waited for; by its number.
+    ends: BTreeMap<u64, oneshot::Receiver<()>>,
     waiting: VecDeque<Ask>,
 }
 
 impl Calls {
     /// At most `most` in flight.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, in_flight: BTreeMap::new(), waiting: VecDeque::new() }
+        let (in_flight, ends) = (BTreeMap::new(), BTreeMap::new());
+        Self { most, in_flight, ends, waiting: VecDeque::new() }
     }
 
     /// Puts a call at the end of the line.
@@ -73,12 +73,15 @@ impl Calls {
     /// The call has been sent to the plugin under this number.
     pub(crate) fn sent(&mut self, number: u64, ask: Ask) {
         let Ask { request_id, reply, watch, params: _ } = ask;
-        self.in_flight.insert(number, InFlight { request_id, reply, watch });
+        let (follower, end) = watch.map(|watch| (watch.follower, watch.end)).unzip();
+        self.in_flight.insert(number, InFlight { request_id, reply, follower });
+        self.ends.extend(end.flatten().map(|end| (number, end)));
     }
 
     /// Hands the answer to whoever asked; false when the number is no call in flight.
     pub(crate) fn answer(&mut self, number: u64, answer: Result<Json, Fault>) -> bool {
         let Some(call) = self.in_flight.remove(&number) else { return false };
+        self.ends.remove(&number);
         // Its caller may have given up at this very moment; then nobody misses the answer.
         drop(call.reply.send(answer));
         true
@@ -92,19 +95,19 @@ impl Calls {
     /// Passes progress on to whoever follows the call; false when nobody does.
     pub(crate) fn progress(&self, progress: &Progress) -> bool {
         let follower = self.follower(&progress.request_id);
-        follower.inspect(|watch| watch.follower.progress(progress)).is_some()
+        follower.inspect(|follower| follower.progress(progress)).is_some()
     }
 
     /// Passes a line on to whoever follows the call.
     pub(crate) fn note(&self, request_id: &str, text: &str) {
-        if let Some(watch) = self.follower(request_id) {
-            watch.follower.note(text);
+        if let Some(follower) = self.follower(request_id) {
+            follower.note(text);
         }
     }
 
-    fn follower(&self, request_id: &str) -> Option<&Watch> {
+    fn follower(&self, request_id: &str) -> Option<&Arc<dyn Follower>> {
         let call = self.in_flight.values().find(|call| call.request_id == request_id)?;
-        call.watch.as_ref()
+        call.follower.as_ref()
     }
 
     /// Whether nothing is in flight or waiting.
@@ -122,43 +125,41 @@ impl Calls {
     /// Ends all of them with this fault.
     pub(crate) fn fail(&mut self, fault: &Fault) {
         self.refuse_waiting(fault);
+        self.ends.clear();
         for call in std::mem::take(&mut self.in_flight).into_values() {
             drop(call.reply.send(Err(fault.clone())));
         }
     }
 
-    /// Waits until callers of calls in flight have given up, or ask for an end, and names these
-    /// calls. Given up are also forgotten, and so are waiting calls without a caller; who asks for an
-    /// end still waits for the answer.
-    pub(crate) fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
-        self.waiting.retain_mut(|ask| ask.reply.poll_closed(context).is_pending());
-        let mut ended: Vec<String> = self
-            .in_flight
-            .extract_if(.., |_, call| call.reply.poll_closed(context).is_ready())
+    /// Forgets the calls whose callers have given up, and names those in flight among them.
+    pub(crate) fn given_up(&mut self) -> Vec<String> {
+        self.waiting.retain(|ask| !ask.reply.is_closed());
+        let gone = self.in_flight.extract_if(.., |_, call| call.reply.is_closed());
+        gone.inspect(|(number, _)| drop(self.ends.remove(number)))
             .map(|(_, call)| call.request_id)
-            .collect();
-        let watched = self.in_flight.values_mut();
-        let asking = watched.filter_map(|call| {
-            let end = call.watch.as_mut()?.end.as_mut()?;
-            let asked = Pin::new(end).poll(context);
-            if asked.is_ready() {
-                call.watch.as_mut()?.end = None;
-            }
-            matches!(asked, Poll::Ready(Ok(()))).then(|| call.request_id.clone())
+            .collect()
+    }
+
+    /// Waits until an end is asked for of calls whose answers are still waited for, and names them.
+    pub(crate) fn poll_asked_to_end(&mut self, context: &mut Context<'_>) -> Poll<Vec<String>> {
+        let mut asked = Vec::new();
+        self.ends.retain(|number, end| {
+            let Poll::Ready(rung) = Pin::new(end).poll(context) else { return true };
+            let call = self.in_flight.get(number).filter(|_| rung.is_ok());
+            asked.extend(call.map(|call| call.request_id.clone()));
+            false
         });
-        ended.extend(asking);
-        if ended.is_empty() { Poll::Pending } else { Poll::Ready(Ended(ended)) }
+        if asked.is_empty() { Poll::Pending } else { Poll::Ready(asked) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use super::*;
-    use crate::host::Follower;
 
     fn ask(name: &str) -> (Ask, oneshot::Receiver<Result<Json, Fault>>) {
         let (reply, answer) = oneshot::channel();
@@ -189,9 +190,9 @@ mod tests {
         let (asked, answer) = ask("a");
         calls.sent(7, asked);
         assert!(calls.is_in_flight("a"));
+        assert!(calls.given_up().is_empty());
         drop(answer);
-        let ended = poll_fn(|context| calls.poll_ended(context)).await;
-        assert_eq!(ended, Ended(vec!["a".to_owned()]));
+        assert_eq!(calls.given_up(), ["a"]);
         assert!(!calls.answer(7, Ok(Json::default())));
     }
 
@@ -224,9 +225,11 @@ mod tests {
         calls.note("b", "unheard");
         assert_eq!(*ear.0.lock().unwrap(), ["5", "said"]);
         end.send(()).unwrap();
-        let ended = poll_fn(|context| calls.poll_ended(context)).await;
-        assert_eq!(ended, Ended(vec!["a".to_owned()]));
-        assert!(poll_fn(|context| Poll::Ready(calls.poll_ended(context))).await.is_pending());
+        let asked = poll_fn(|context| calls.poll_asked_to_end(context)).await;
+        assert_eq!(asked, ["a"]);
+        assert!(
+            poll_fn(|context| Poll::Ready(calls.poll_asked_to_end(context))).await.is_pending()
+        );
         assert!(calls.answer(7, Ok(Json::default())));
         assert_eq!(answer.await.unwrap(), Ok(Json::default()));
     }

@@ -8,6 +8,7 @@ mod hear;
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,14 +21,14 @@ use protocol::sandbox::User;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::ending::Phase;
 pub(crate) use self::ending::{gone, is_interrupted, not_begun};
 use super::Context;
-use super::calls::{Ask, Calls, Ended};
+use super::calls::{Ask, Calls};
 use super::confinement::Confinement;
 use super::discover::{Origin, PluginSpec, distrust};
 use super::handshake;
@@ -51,6 +52,7 @@ const STDERR_LINE_BYTES: usize = 4096;
 pub(crate) struct Link {
     asks: mpsc::Sender<Ask>,
     places: Arc<Semaphore>,
+    left: Arc<Notify>,
 }
 
 impl Link {
@@ -63,6 +65,11 @@ impl Link {
     /// Whether both lead to the same process.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.asks.same_channel(&other.asks)
+    }
+
+    /// Says that a caller has given up, once its end of the reply is dropped.
+    pub(crate) fn ring(&self) {
+        self.left.notify_one();
     }
 
     /// Hands a call over; it comes back when the process takes no more.
@@ -145,6 +152,7 @@ pub(crate) struct Setup {
 /// The other ends of a [`Grip`].
 pub(crate) struct Inbox {
     asks: mpsc::Receiver<Ask>,
+    left: Arc<Notify>,
     orders: watch::Receiver<Order>,
 }
 
@@ -154,8 +162,10 @@ pub(crate) fn grip(spec: &PluginSpec) -> (Grip, Inbox) {
     let places = spec.manifest.limits.calls.saturating_mul(2).min(Semaphore::MAX_PERMITS / 2);
     let (asks, asked) = mpsc::channel(places);
     let (orders, ordered) = watch::channel(Order::Serve);
-    let link = Link { asks, places: Arc::new(Semaphore::new(places)) };
-    (Grip { link, orders }, Inbox { asks: asked, orders: ordered })
+    let left = Arc::<Notify>::default();
+    let inbox = Inbox { asks: asked, left: Arc::clone(&left), orders: ordered };
+    let link = Link { asks, places: Arc::new(Semaphore::new(places)), left };
+    (Grip { link, orders }, inbox)
 }
 
 /// Starts the process and serves it until it is gone, with all that it has started.
@@ -214,6 +224,8 @@ struct Instance {
     outbox: BytesMut,
     asks: mpsc::Receiver<Ask>,
     asks_over: bool,
+    /// Rung when callers have given up.
+    left: Arc<Notify>,
     orders: watch::Receiver<Order>,
     calls: Calls,
     publisher: Publisher,
@@ -232,6 +244,8 @@ struct Instance {
     /// It has closed its standard output and should be gone by then.
     mute_until: Option<Instant>,
     ready_since: Option<Instant>,
+    /// Rings at the moment of [`Instance::due`] or before.
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// Everything a process is waited for.
@@ -244,8 +258,10 @@ enum Wake {
     Wrote(io::Result<usize>),
     /// A call; none when no more will come.
     Asked(Option<Ask>),
-    /// Nobody waits for these calls any more, or somebody asks for their end.
-    Ended(Ended),
+    /// Callers have given up.
+    Left,
+    /// Somebody asks for the end of these calls and still waits for their answers.
+    AskedToEnd(Vec<String>),
     /// An event is on record, or (none) there is room for the next one.
     Published(Option<Recorded>),
     /// The process has ended.
@@ -272,6 +288,7 @@ impl Instance {
             outbox: BytesMut::new(),
             asks: inbox.asks,
             asks_over: false,
+            left: inbox.left,
             orders: inbox.orders,
             calls: Calls::new(limits.calls),
             publisher: Publisher::new(manifest, bus, counters),
@@ -285,6 +302,7 @@ impl Instance {
             last_number: handshake::NUMBER,
             mute_until: None,
             ready_since: None,
+            alarm: Box::pin(sleep_until(now)),
             setup,
         }
     }
@@ -317,6 +335,9 @@ impl Instance {
         let is_muttering = self.stderr.is_some();
         let is_writing = self.stdin.is_some() && !self.outbox.is_empty();
         let is_alive = !matches!(self.phase, Phase::Gone { .. });
+        if due < self.alarm.deadline() || self.alarm.is_elapsed() {
+            self.alarm.as_mut().reset(due);
+        }
         tokio::select! {
             read = read_some(&mut self.stdout, &mut self.said), if is_reading => Wake::Said(read),
             read = read_some(&mut self.stderr, &mut self.muttered), if is_muttering => {
@@ -324,11 +345,14 @@ impl Instance {
             }
             wrote = write_some(&mut self.stdin, &self.outbox), if is_writing => Wake::Wrote(wrote),
             ask = self.asks.recv(), if !self.asks_over => Wake::Asked(ask),
-            ended = poll_fn(|context| self.calls.poll_ended(context)) => Wake::Ended(ended),
+            () = self.left.notified() => Wake::Left,
+            calls = poll_fn(|context| self.calls.poll_asked_to_end(context)) => {
+                Wake::AskedToEnd(calls)
+            }
             recorded = self.publisher.next() => Wake::Published(recorded),
             status = self.process.exited(), if is_alive => Wake::Exited(status),
             Ok(()) = self.orders.changed() => Wake::Ordered,
-            () = sleep_until(due) => Wake::Due,
+            () = self.alarm.as_mut() => Wake::Due,
         }
     }
 
@@ -341,9 +365,16 @@ impl Instance {
             Wake::Wrote(Ok(bytes)) => self.outbox.advance(bytes),
             // It reads no more. Whether that is its end, its exit will tell.
             Wake::Wrote(Err(_)) => self.close_stdin(),
-            Wake::Asked(Some(ask)) => self.take_in(ask),
+            Wake::Asked(Some(ask)) => {
+                self.take_in(ask);
+                self.take_in_more();
+            }
             Wake::Asked(None) => self.asks_over = true,
-            Wake::Ended(Ended(calls)) => self.cancel(calls),
+            Wake::Left => {
+                let calls = self.calls.given_up();
+                self.cancel(calls);
+            }
+            Wake::AskedToEnd(calls) => self.cancel(calls),
             Wake::Published(recorded) => self.settle(recorded),
             Wake::Exited(status) => self.exited(status),
             Wake::Ordered => self.obey(),
@@ -400,6 +431,14 @@ impl Instance {
         self.calls.push(ask);
         if self.ending.is_some() {
             self.calls.refuse_waiting(&not_begun(&self.setup.spec.manifest.id));
+        }
+    }
+
+    /// Takes in the calls that are here already, so that the plugin is written to once. There are
+    /// no more of them than places.
+    fn take_in_more(&mut self) {
+        while let Ok(ask) = self.asks.try_recv() {
+            self.take_in(ask);
         }
     }
 

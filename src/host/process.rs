@@ -27,6 +27,8 @@ pub(crate) struct Process {
     child: Child,
     /// Woken when any child of the daemon changes.
     changed: SignalStream,
+    /// It lived when that was looked for last, and no child has changed since.
+    lived: bool,
 }
 
 /// The child's standard streams.
@@ -77,7 +79,7 @@ impl Process {
     pub(crate) fn own(mut command: Command) -> io::Result<Self> {
         let changed = signal(SignalKind::child())?;
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
-        Ok(Self { child, changed })
+        Ok(Self { child, changed, lived: false })
     }
 
     /// Its process id while it has not been reaped.
@@ -97,14 +99,16 @@ impl Process {
 
     /// Waits until the child itself has ended, whoever else holds its pipes. What is left of its
     /// group is killed first, while the dead child still keeps the group's number from being used
-    /// by somebody else.
+    /// by somebody else. Whoever waits anew, again and again, asks the kernel no more than once.
     pub(crate) async fn exited(&mut self) -> io::Result<ExitStatus> {
         while let Some(pid) = self.child.id() {
-            if has_ended(pid)? {
+            if !self.lived && has_ended(pid)? {
                 self.kill();
                 break;
             }
+            self.lived = true;
             self.changed.recv().await;
+            self.lived = false;
         }
         self.child.wait().await
     }
