@@ -327,7 +327,7 @@ impl Instance {
 
     async fn next(&mut self) -> Wake {
         let now = Instant::now();
-        let due = self.due(now);
+        self.set_alarm(now);
         let is_reading = self.stdout.is_some() && self.has_room(now);
         if self.stdout.is_some() && !is_reading {
             self.health.pause();
@@ -335,9 +335,6 @@ impl Instance {
         let is_muttering = self.stderr.is_some();
         let is_writing = self.stdin.is_some() && !self.outbox.is_empty();
         let is_alive = !matches!(self.phase, Phase::Gone { .. });
-        if due < self.alarm.deadline() || self.alarm.is_elapsed() {
-            self.alarm.as_mut().reset(due);
-        }
         tokio::select! {
             read = read_some(&mut self.stdout, &mut self.said), if is_reading => Wake::Said(read),
             read = read_some(&mut self.stderr, &mut self.muttered), if is_muttering => {
@@ -401,6 +398,14 @@ impl Instance {
         let pause = self.publisher.pause_until(now).unwrap_or(far);
         let mute = self.mute_until.unwrap_or(far);
         self.phase.until().unwrap_or(far).min(health).min(pause).min(mute)
+    }
+
+    /// An alarm that rings too early is set anew then; setting it at every turn would cost more.
+    fn set_alarm(&mut self, now: Instant) {
+        let due = self.due(now);
+        if due < self.alarm.deadline() || self.alarm.is_elapsed() {
+            self.alarm.as_mut().reset(due);
+        }
     }
 
     fn look_at_the_clock(&mut self) {
