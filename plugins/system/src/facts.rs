@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::parse::host::arrays;
 use crate::parse::mounts::{Mount, disks, table};
-use crate::parse::tools::{POOL_COLUMNS, Pool, Updates, pools, updates};
+use crate::parse::tools::{OLD_POOL_COLUMNS, POOL_COLUMNS, Pool, Updates, pools, updates};
 use crate::tool;
 
 const TOOL_TIME: Duration = Duration::from_mins(1);
@@ -141,8 +141,12 @@ fn zfs_pools() -> Vec<Pool> {
     let tool = ["/usr/sbin/zpool", "/sbin/zpool", "/usr/bin/zpool"];
     let tool = tool.into_iter().find(|path| is_there && Path::new(path).exists());
     let Some(tool) = tool else { return Vec::new() };
-    let listed = tool::run(tool, &["list", "-H", "-o", POOL_COLUMNS], None, TOOL_TIME);
-    listed.ok().and_then(|answer| answer.good().ok()).map(|text| pools(&text)).unwrap_or_default()
+    let list = |columns| {
+        let listed = tool::run(tool, &["list", "-H", "-o", columns], None, TOOL_TIME);
+        listed.ok().and_then(|answer| answer.good().ok())
+    };
+    let listed = list(POOL_COLUMNS).or_else(|| list(OLD_POOL_COLUMNS));
+    listed.map(|text| pools(&text)).unwrap_or_default()
 }
 
 /// What the distribution's own files say of updates; `None` where nobody keeps such files.

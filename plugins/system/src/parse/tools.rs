@@ -85,6 +85,9 @@ pub fn updates(text: &str) -> Updates {
 /// The columns that are asked of `zpool list`, in the order in which [`pools`] reads them.
 pub(crate) const POOL_COLUMNS: &str =
     "name,size,allocated,free,expandsize,fragmentation,capacity,dedupratio,health,altroot";
+/// The same of a ZFS that knows neither growth nor fragmentation, such as zfs-fuse.
+pub(crate) const OLD_POOL_COLUMNS: &str =
+    "name,size,allocated,free,capacity,dedupratio,health,altroot";
 
 /// A ZFS pool. All but `capacity` as the tool prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,10 +102,13 @@ pub struct Pool {
     pub health: String,
 }
 
-/// Reads `zpool list -H -o POOL_COLUMNS`.
+/// Reads `zpool list -H -o` with either of both.
 pub fn pools(text: &str) -> Vec<Pool> {
     let pool = |line: &str| {
-        let words: Vec<&str> = line.split('\t').collect();
+        let mut words: Vec<&str> = line.split('\t').collect();
+        if words.len() == 8 {
+            words.splice(4..4, ["-", "-"]);
+        }
         let [name, size, alloc, free, expand, frag, capacity, dedup, health, altroot] = words[..]
         else {
             return None;
@@ -150,6 +156,10 @@ mod tests {
         assert_eq!(pools.len(), 1);
         assert_eq!((pools[0].capacity, &*pools[0].health), (0, "ONLINE"));
         assert_eq!(POOL_COLUMNS.split(',').count(), 10);
+        let old = super::pools("pair\t95.5M\t130K\t95.4M\t7%\t1.00x\tDEGRADED\t-\n");
+        assert_eq!((old[0].capacity, &*old[0].health), (7, "DEGRADED"));
+        assert_eq!(old[0].figures, ["95.5M", "130K", "95.4M", "-", "-", "1.00x", "-"]);
+        assert_eq!(OLD_POOL_COLUMNS.split(',').count(), 8);
     }
 
     proptest! {
