@@ -21,6 +21,7 @@ mod brute_force;
 mod canaries;
 mod classic;
 mod cloudevents;
+mod conditions;
 mod consul;
 mod disks;
 mod documents;
