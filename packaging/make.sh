@@ -57,8 +57,8 @@ stage() { # KIND DIR
         case $source in ''|'#'*) continue ;; esac
         case $what in *-"$kind") ;; *-*) continue ;; esac
         case $source in
-            BIN/*) source=$work/made/$source ;;
-            MADE/*) source=$work/made/${source#MADE/} ;;
+            BIN/*) source=$made/$source ;;
+            MADE/*) source=$made/${source#MADE/} ;;
         esac
         case $source in
             *'*') for file in $source; do

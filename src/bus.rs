@@ -161,6 +161,16 @@ impl Bus {
         &self.0.log
     }
 
+    /// Waits until the fan-out thread has done a turn.
+    ///
+    /// # Errors
+    /// `unavailable` when it has ended.
+    pub async fn answers(&self) -> Result<(), Fault> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.0.fan.send(Command::Ask(answer)).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())
+    }
+
     /// All events after `seq`, without asking the database; `None` when there are more than `most`,
     /// or memory does not reach back that far or not yet to the newest.
     pub fn recent(&self, seq: u64, most: usize) -> Option<Vec<Arc<Event>>> {

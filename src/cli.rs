@@ -6,6 +6,7 @@
 
 mod audit;
 mod backoff;
+mod bundle;
 pub(crate) mod client;
 mod connect;
 mod deprecations;
@@ -86,6 +87,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Finish an installation: the first administrator's token, addresses, certificate, who is admin
     Setup(setup::Setup),
+    /// Gather what somebody who is to help needs to see, and nothing that is secret
+    SupportBundle(bundle::Bundle),
     /// Write, check and try a plugin of your own (needs no daemon)
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -175,6 +178,7 @@ pub fn main() -> ExitCode {
         Command::Plugin(command) => return plugin::run(command, json),
         Command::Completions { shell } => completions(&shell),
         Command::Man { out } => man::run(command(), out.as_deref()),
+        Command::SupportBundle(bundle) => in_runtime(bundle::run(&bundle, &connection)),
         Command::Setup(setup) => {
             in_runtime(setup::run(&setup, &connection, Style::of_stdout(json)))
         }

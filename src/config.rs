@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod consul;
+mod differences;
 mod grants;
 mod jobs;
 mod limits;

@@ -3,15 +3,20 @@
 //! It knows every floor and no detail of any. The binary calls [`main`]; tests call
 //! [`Daemon::start`].
 
+mod backup;
 mod built_in;
 mod certificate;
 mod files;
+mod inherited;
+mod journal;
 mod options;
 mod overload;
 mod ready;
+mod reload;
 mod rescan;
 mod sinks;
 mod watch;
+mod watchdog;
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -34,11 +39,14 @@ use crate::config::Config;
 use crate::dispatch::{Dispatch, Floors, Identity};
 use crate::host::{Host, HostSettings};
 use crate::lifecycle::{Gone, Tasks};
-use crate::listen::Listen;
 use crate::listen::tls::{Tls, TlsError};
+use crate::listen::{Listen, Listener};
 use crate::store::{Store, StoreError, StoreSettings};
 
 use certificate::Keeper;
+use inherited::Inherited;
+use reload::Reread;
+use watchdog::Watchdog;
 
 /// How long everything may take to end after the plugins have.
 const GRACE: Duration = Duration::from_secs(10);
@@ -80,6 +88,9 @@ pub fn built_in_manifests() -> impl Iterator<Item = &'static str> {
 pub struct Daemon {
     /// The addresses it listens on, in the order of the configuration: TLS, then plain.
     pub addresses: Vec<SocketAddr>,
+    /// With what each was asked for as.
+    listeners: Vec<(SocketAddr, Listener)>,
+    listen: Listen,
     tls: Tls,
     /// Rung to have the certificate's files looked at.
     bell: Arc<Notify>,
@@ -143,6 +154,26 @@ impl Daemon {
     /// # Errors
     /// When the database, the certificate or an address cannot be had; nothing is left running.
     pub async fn start(config: &Config, environment: Environment) -> Result<Self, StartError> {
+        Self::start_on(config, environment, Inherited::default()).await
+    }
+
+    /// The same on listeners that somebody else has opened, as far as there are any.
+    async fn start_on(
+        config: &Config,
+        environment: Environment,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
+        let mut daemon = Self::build(config, environment).await?;
+        if let Err(error) = daemon.open(config, inherited).await {
+            daemon.stop().await;
+            return Err(error);
+        }
+        daemon.announce("daemon.started").await;
+        Ok(daemon)
+    }
+
+    /// The floors; nothing listens yet.
+    async fn build(config: &Config, environment: Environment) -> Result<Self, StartError> {
         let Environment { binary, clock, is_root } = environment;
         let settings = StoreSettings {
             max_age: config.log_max_age,
@@ -165,14 +196,7 @@ impl Daemon {
         if let Some(watch) = watch {
             rescan::begin(watch, host.clone(), &tasks);
         }
-        let bell = Arc::new(Notify::new());
-        let keeper = Keeper {
-            tls: tls.clone(),
-            bus: bus.clone(),
-            clock: clock.clone(),
-            bell: Arc::clone(&bell),
-        };
-        keeper.begin(certificate::watch(&config.tls), &tasks);
+        let bell = keep_certificate(config, (&tls, &bus), &clock, &tasks);
         let (certificate, limits, jobs) = (tls.facts(), files::fit(config.limits), config.jobs);
         let sinks = sinks::begin(config, (&store, &bus), (&clock, &hostname), &tasks).await;
         let consul = config.consul.clone();
@@ -192,27 +216,57 @@ impl Daemon {
         let dispatch = dispatch_over(floors, identity).await?;
         let listen = Listen::new(dispatch.clone(), tasks.clone(), tls.clone(), &config.access);
         overload::begin(listen.refused(), bus.clone(), &tasks);
-        let addresses = Vec::new();
-        let mut daemon = Self { addresses, tls, bell, store, host, bus, dispatch, tasks, gone };
-        if let Err(error) = daemon.open(config, &listen).await {
-            drop(listen);
-            daemon.stop().await;
-            return Err(error);
-        }
-        daemon.announce("daemon.started").await;
-        Ok(daemon)
+        let (addresses, listeners) = (Vec::new(), Vec::new());
+        Ok(Self {
+            addresses,
+            listeners,
+            listen,
+            tls,
+            bell,
+            store,
+            host,
+            bus,
+            dispatch,
+            tasks,
+            gone,
+        })
     }
 
-    async fn open(&mut self, config: &Config, listen: &Listen) -> Result<(), StartError> {
-        let secure = config.listen.iter().map(|address| (*address, true));
-        let plain = config.listen_plain.iter().map(|address| (*address, false));
-        for (address, with_tls) in secure.chain(plain) {
-            let opened = listen.tcp(address, with_tls).await;
-            let place = address.to_string();
-            self.addresses.push(opened.map_err(|cause| StartError::Listen { place, cause })?);
+    /// What was handed over takes the place of what the configuration says of its kind.
+    async fn open(&mut self, config: &Config, inherited: Inherited) -> Result<(), StartError> {
+        let Inherited { secure, plain, unix } = inherited;
+        for (handed, addresses, with_tls) in
+            [(secure, &config.listen, true), (plain, &config.listen_plain, false)]
+        {
+            let own = if handed.is_empty() { addresses.as_slice() } else { &[] };
+            for address in own {
+                let opened = self.listen.tcp(*address, with_tls).await;
+                self.keep(*address, opened)?;
+            }
+            for listener in handed {
+                let address = listener.local_addr()?;
+                let opened = self.listen.tcp_of(listener, with_tls);
+                self.keep(address, opened)?;
+            }
         }
+        let opened = match unix {
+            Some(listener) => self.listen.unix_of(listener),
+            None => self.listen.unix(&config.socket),
+        };
         let place = config.socket.display().to_string();
-        listen.unix(&config.socket).map_err(|cause| StartError::Listen { place, cause })
+        opened.map_err(|cause| StartError::Listen { place, cause })
+    }
+
+    fn keep(
+        &mut self,
+        address: SocketAddr,
+        opened: std::io::Result<Listener>,
+    ) -> Result<(), StartError> {
+        let place = address.to_string();
+        let listener = opened.map_err(|cause| StartError::Listen { place, cause })?;
+        self.addresses.push(listener.address());
+        self.listeners.push((address, listener));
+        Ok(())
     }
 
     /// SHA-256 of the certificate in use, in hexadecimal: what clients pin.
@@ -232,11 +286,11 @@ impl Daemon {
 
     /// Ends everything in order: plugins, connections, the log.
     pub async fn stop(self) {
-        let Self { store, host, bus, dispatch, tasks, gone, .. } = self;
+        let Self { store, host, bus, dispatch, tasks, gone, listen, .. } = self;
         dispatch.stop_jobs();
         host.shutdown().await;
         tasks.stop();
-        drop((host, bus, dispatch, tasks));
+        drop((host, bus, dispatch, tasks, listen));
         if !gone.wait(GRACE).await {
             tracing::warn!("some tasks did not end in time");
         }
@@ -267,23 +321,30 @@ async fn publish_own(bus: &Bus, class: &str, fill: impl FnOnce(&mut Draft)) -> b
 }
 
 /// Runs until a signal asks it to stop.
-async fn run(config: &Config, environment: Environment) -> Result<(), StartError> {
+async fn run(
+    mut config: Config,
+    environment: Environment,
+    reread: &Reread,
+    inherited: Inherited,
+) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let terminal = Terminal::here();
-    let daemon = Daemon::start(config, environment).await?;
-    ready::say(config, &daemon.addresses, &daemon.fingerprint());
+    let mut daemon = Daemon::start_on(&config, environment, inherited).await?;
+    journal::begin(daemon.bus.clone(), &daemon.tasks);
+    let mut watchdog = Watchdog::begin(&daemon.store, &daemon.bus, &daemon.tasks);
+    ready::say(&config, &daemon.addresses, &daemon.fingerprint());
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = watchdog.round() => ready::alive(),
             _ = hangup.recv() => {
                 if terminal.is_gone() {
                     break;
                 }
-                tracing::info!("looking at the certificate's files again");
-                daemon.reload();
+                reload::take(&mut daemon, &mut config, reread()).await;
             }
         }
     }
@@ -292,6 +353,20 @@ async fn run(config: &Config, environment: Environment) -> Result<(), StartError
     daemon.announce("daemon.stopping").await;
     daemon.stop().await;
     Ok(())
+}
+
+/// Has the certificate's files watched; what is returned is rung to have them looked at.
+fn keep_certificate(
+    config: &Config,
+    (tls, bus): (&Tls, &Bus),
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Arc<Notify> {
+    let bell = Arc::new(Notify::new());
+    let (tls, bus, clock) = (tls.clone(), bus.clone(), clock.clone());
+    let keeper = Keeper { tls, bus, clock, bell: Arc::clone(&bell) };
+    keeper.begin(certificate::watch(&config.tls), tasks);
+    bell
 }
 
 /// What answers calls, with the jobs and penalties that an earlier life has left.

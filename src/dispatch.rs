@@ -15,6 +15,7 @@ pub(crate) mod events;
 pub(crate) mod greeting;
 pub(crate) mod jobs;
 pub(crate) mod logs;
+mod metrics;
 mod plugins;
 mod reading;
 mod session;
@@ -202,6 +203,12 @@ impl Dispatch {
     /// Begins no more jobs: what ends from now on was cut off.
     pub fn stop_jobs(&self) {
         self.0.jobs.stop();
+    }
+
+    /// Whether what is recorded is recorded and delivered: the writer and the fan-out have each done
+    /// a turn.
+    pub async fn answers(&self) -> bool {
+        self.0.jobs.store_answers().await && self.0.bus.answers().await.is_ok()
     }
 
     /// What the daemon says of itself.

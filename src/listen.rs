@@ -12,6 +12,7 @@ pub(crate) mod http;
 mod jsonrpc;
 mod outbox;
 pub(crate) mod pages;
+mod probes;
 mod refused;
 pub(crate) mod rest;
 mod routes;
@@ -21,8 +22,9 @@ mod timers;
 pub mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,12 +36,13 @@ use tokio::sync::watch;
 use crate::access::Peer;
 use crate::config;
 use crate::dispatch::Dispatch;
-use crate::lifecycle::Tasks;
+use crate::lifecycle::{Part, Tasks};
 
 use admission::{Admission, Place};
 use consul::Lists;
 use conversation::Guest;
 use pages::Pages;
+use probes::Ready;
 use stream::Stream;
 use tls::Tls;
 
@@ -60,6 +63,26 @@ pub struct Listen {
     refused: watch::Sender<Refused>,
     pages: Pages,
     lists: Lists,
+    ready: Ready,
+}
+
+/// A TCP listener that is open until it is closed or the daemon stops.
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+    end: Part,
+}
+
+impl Listener {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections; those that are there stay.
+    pub fn close(&self) {
+        self.end.set();
+    }
 }
 
 impl Listen {
@@ -69,7 +92,8 @@ impl Listen {
         let pages = Pages::new(&access.origins, access.hosts.iter().cloned().chain([own]));
         let admission = Admission::new(dispatch.identity().limits, tasks.stop_signal());
         let (refused, lists) = (watch::Sender::default(), Lists::default());
-        Self { dispatch, tasks, tls, admission, refused, pages, lists }
+        let ready = Ready::default();
+        Self { dispatch, tasks, tls, admission, refused, pages, lists, ready }
     }
 
     /// Newcomers that could not be let in.
@@ -77,22 +101,35 @@ impl Listen {
         self.refused.subscribe()
     }
 
-    /// Opens a TCP listener, with TLS or on loopback without; the address it got.
+    /// Opens a TCP listener, with TLS or on loopback without.
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub async fn tcp(&self, address: SocketAddr, with_tls: bool) -> io::Result<SocketAddr> {
-        let listener = TcpListener::bind(address).await?;
+    pub async fn tcp(&self, address: SocketAddr, with_tls: bool) -> io::Result<Listener> {
+        self.serve_tcp(TcpListener::bind(address).await?, with_tls)
+    }
+
+    /// The same with one that somebody else has opened.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn tcp_of(&self, listener: net::TcpListener, with_tls: bool) -> io::Result<Listener> {
+        listener.set_nonblocking(true)?;
+        self.serve_tcp(TcpListener::from_std(listener)?, with_tls)
+    }
+
+    fn serve_tcp(&self, listener: TcpListener, with_tls: bool) -> io::Result<Listener> {
         let address = listener.local_addr()?;
         let listen = self.clone();
-        let stop = self.tasks.stop_signal();
+        let end = self.tasks.stop_signal().part();
+        let stop = end.signal();
         self.tasks.spawn(async move {
             tokio::select! {
                 () = stop.wait() => {}
                 () = listen.accept_tcp(listener, with_tls) => {}
             }
         });
-        Ok(address)
+        Ok(Listener { address, end })
     }
 
     /// Opens the unix socket, in place of one that nobody listens on any more. The file is removed
@@ -102,17 +139,32 @@ impl Listen {
     /// When it cannot be made, or another process listens there.
     pub fn unix(&self, path: &Path) -> io::Result<()> {
         let listener = bind_unix(path)?;
+        self.serve_unix(listener, Some(path.to_path_buf()));
+        Ok(())
+    }
+
+    /// The same with one that somebody else has opened, and whose file is theirs.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn unix_of(&self, listener: unix::net::UnixListener) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        self.serve_unix(UnixListener::from_std(listener)?, None);
+        Ok(())
+    }
+
+    fn serve_unix(&self, listener: UnixListener, own_file: Option<PathBuf>) {
         let listen = self.clone();
         let stop = self.tasks.stop_signal();
-        let path = path.to_path_buf();
         self.tasks.spawn(async move {
             tokio::select! {
                 () = stop.wait() => {}
                 () = listen.accept_unix(listener) => {}
             }
-            remove_socket(&path);
+            if let Some(path) = own_file {
+                remove_socket(&path);
+            }
         });
-        Ok(())
     }
 
     async fn accept_tcp(&self, listener: TcpListener, with_tls: bool) {
@@ -232,7 +284,7 @@ impl Listen {
 
     async fn serve(&self, stream: Stream, guest: Guest) {
         let (dispatch, tasks) = (self.dispatch.clone(), self.tasks.clone());
-        let shared = (self.pages.clone(), self.lists.clone());
+        let shared = (self.pages.clone(), self.lists.clone(), self.ready.clone());
         http::serve(stream, dispatch, tasks, shared, guest).await;
     }
 }
@@ -242,7 +294,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         std::fs::create_dir_all(dir)?;
     }
     if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        if unix::net::UnixStream::connect(path).is_ok() {
             let sentence = format!("another process listens on {}", path.display());
             return Err(io::Error::new(io::ErrorKind::AddrInUse, sentence));
         }

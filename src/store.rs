@@ -11,6 +11,7 @@
 
 pub(crate) mod audit;
 mod check;
+mod copy;
 mod errno;
 mod error;
 mod history;
@@ -55,6 +56,7 @@ pub use self::sessions::StoredSession;
 pub use self::sinks::StoredSink;
 pub use self::tokens::Token;
 pub use self::writer::Committed;
+pub use copy::Held;
 
 /// The room in the writer's queue, in shares of [`SHARE_BYTES`]: one batch waits while one is being
 /// made durable, and 16 MiB of records at most, whatever their size.
@@ -237,6 +239,14 @@ impl Store {
     /// What is wrong with it; also when a daemon is using it.
     pub fn check_all(dir: &Path) -> Result<(), StoreError> {
         open::check_all(dir)
+    }
+
+    /// Waits until the writer's thread has done a turn.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        self.change(|_| Ok(())).await
     }
 
     /// Changes something on the writer's thread, between two batches.

@@ -9,6 +9,7 @@
 //! | [`sysadm`] | `SysAdm` GUIs and scripts, our command line |
 //! | [`jsonrpc`] | programs and generated clients |
 //! | [`cloudevents`] | whoever speaks `CloudEvents` 1.0 |
+//! | [`metrics`] | Prometheus and whoever reads its text |
 //! | `login`, `subscription` | what is read alike in each of them |
 //! | [`frame`] | websocket framing of what the others word |
 
@@ -17,6 +18,7 @@ pub mod consul;
 pub mod frame;
 pub mod jsonrpc;
 pub(crate) mod login;
+pub mod metrics;
 mod pieces;
 pub(crate) mod subscription;
 pub mod sysadm;

@@ -26,7 +26,7 @@ control() { # STAGED ARCHITECTURE
     # It wants a source package around it.
     mkdir -p "$work/shlibdeps/debian"
     printf 'Source: sysadmd\n\nPackage: sysadmd\nArchitecture: any\n' >"$work/shlibdeps/debian/control"
-    depends=$(cd "$work/shlibdeps" && dpkg-shlibdeps -O "$work"/made/BIN/* 2>/dev/null | sed 's/^shlibs:Depends=//')
+    depends=$(cd "$work/shlibdeps" && dpkg-shlibdeps -O "$made"/BIN/* 2>/dev/null | sed 's/^shlibs:Depends=//')
     cat <<END
 Package: sysadmd
 Version: $version

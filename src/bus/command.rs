@@ -30,6 +30,8 @@ pub(crate) enum Command {
     /// Tell this one, if it is live, how far it is: between the events it was offered and those
     /// that follow.
     Beat { member: Arc<Member>, heartbeat: Heartbeat },
+    /// Say that you are there.
+    Ask(oneshot::Sender<()>),
     /// Do not serve this one any more.
     Leave(MemberId),
 }

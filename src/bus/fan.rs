@@ -92,6 +92,8 @@ impl Fan {
                 live.send(joined).ok();
             }
             Command::Beat { member, heartbeat } => self.beat(shared, &member, heartbeat),
+            // Nobody waiting means that the asker has lost patience.
+            Command::Ask(answer) => drop(answer.send(())),
             Command::Leave(id) => self.leave(id),
         }
     }

@@ -11,10 +11,10 @@ mod place;
 mod reach;
 mod system;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, Hello};
 use super::exit::{Exit, Failure};
@@ -31,6 +31,13 @@ pub(crate) struct Doctor {
     /// The daemon's configuration [default as root: /etc/sysadmd/sysadmd.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+impl Doctor {
+    /// The file with the configuration, whether it is there or not.
+    pub(super) fn config(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(place::FILE))
+    }
 }
 
 /// How one thing stands.
@@ -83,6 +90,15 @@ pub(crate) async fn run(
     connection: &Connection,
     style: Style,
 ) -> Result<(), Failure> {
+    report(style, &look(doctor, connection).await?)
+}
+
+/// What every check has found, as JSON.
+pub(crate) async fn findings(doctor: &Doctor, connection: &Connection) -> Result<Value, Failure> {
+    Ok(json!({"findings": look(doctor, connection).await?}))
+}
+
+async fn look(doctor: &Doctor, connection: &Connection) -> Result<Vec<Finding>, Failure> {
     if connection.url.is_some() {
         return Err(Failure::usage("the doctor looks at this machine: it takes no --url"));
     }
@@ -95,7 +111,7 @@ pub(crate) async fn run(
         }
         findings.extend(system::check(&place));
         findings.push(reach::never(&place));
-        return report(style, &findings);
+        return Ok(findings);
     }
     findings.extend(files::check(&place));
     findings.extend(certificate::check(&place, system::now()));
@@ -105,7 +121,7 @@ pub(crate) async fn run(
     if let Some((mut client, hello)) = answered {
         findings.extend(with_daemon(&place, &mut client, &hello).await);
     }
-    report(style, &findings)
+    Ok(findings)
 }
 
 async fn with_daemon(place: &Place, client: &mut Client, hello: &Hello) -> Vec<Finding> {

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
@@ -17,7 +17,9 @@ use tracing_subscriber::filter::{FilterExt as _, FilterFn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::{EX_CONFIG, EX_DATAERR, EX_IOERR, Environment, StartError, built_in};
+use super::inherited::Inherited;
+use super::reload::Reread;
+use super::{EX_CONFIG, EX_DATAERR, EX_IOERR, Environment, StartError, backup, built_in, journal};
 use crate::clock::Clock;
 use crate::config::{Config, FILE, File, Overrides, Runner};
 use crate::listen::tls::{Tls, TlsError};
@@ -29,8 +31,8 @@ const EX_USAGE: u8 = 64;
 const AFTER_HELP: &str = "\
 Signals:
   TERM, INT         stop
-  HUP               look at the files of the TLS certificate again; stop when it comes from the
-                    terminal being closed
+  HUP               read the configuration and the files of the TLS certificate again; stop when it
+                    comes from the terminal being closed
 
 Environment:
   SYSADMD_LOG       what is logged to standard error, such as debug [default: info]; of libraries
@@ -49,7 +51,7 @@ Exit codes:
   78  the configuration or the certificate is wrong";
 
 /// One privileged daemon per Linux host: durable, prioritized events and supervised plugins.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Options {
     #[command(subcommand)]
@@ -72,7 +74,7 @@ struct Options {
     check: bool,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Role {
     /// Be a built-in plugin, as the daemon starts it
     Plugin {
@@ -82,6 +84,10 @@ enum Role {
     /// Print the manual page, or the completions of a shell, for a package
     #[command(hide = true, subcommand)]
     Write(Written),
+    /// Write the state into an archive, also while the daemon runs
+    Backup(Archive),
+    /// Put a backup in the place of the state, while no daemon runs; what was there is put aside
+    Restore(Archive),
     /// Put limits on this process and become a plugin, as the daemon starts it
     #[command(hide = true, disable_help_flag = true)]
     Launch {
@@ -90,8 +96,22 @@ enum Role {
     },
 }
 
+/// A backup, and of what.
+#[derive(Debug, Clone, Args)]
+struct Archive {
+    /// The archive; a backup is never written over another file
+    file: PathBuf,
+    /// The configuration that says where the state is [default as root:
+    /// /etc/sysadmd/sysadmd.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the state is
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
 /// What a package has beside the program.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Written {
     /// The manual page
     Man,
@@ -127,7 +147,48 @@ pub(super) fn main() -> ExitCode {
             ExitCode::from(EX_USAGE)
         }),
         Some(Role::Write(what)) => write(&what),
+        Some(Role::Backup(archive)) => keep(archive, true),
+        Some(Role::Restore(archive)) => keep(archive, false),
         None => serve(options),
+    }
+}
+
+/// Saves the state, or restores it.
+fn keep(archive: Archive, save: bool) -> ExitCode {
+    let Archive { file, config, state_dir } = archive;
+    let options = Options {
+        config,
+        state_dir,
+        role: None,
+        listen: Vec::new(),
+        listen_plain: Vec::new(),
+        check: false,
+    };
+    let dir = match configure(options, nix::unistd::geteuid().is_root()) {
+        Ok(config) => config.state_dir,
+        Err(sentence) => {
+            complain(&sentence);
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    let done = if save {
+        backup::save(&dir, &file)
+            .map(|()| format!("{} is a backup of {}", file.display(), dir.display()))
+    } else {
+        backup::restore(&dir, &file).map(|aside| match aside {
+            Some(aside) => format!("restored; what was there before is in {}", aside.display()),
+            None => "restored".to_owned(),
+        })
+    };
+    match done {
+        Ok(sentence) => {
+            complain(&sentence);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
     }
 }
 
@@ -152,8 +213,13 @@ fn write(what: &Written) -> ExitCode {
 fn serve(options: Options) -> ExitCode {
     let is_root = nix::unistd::geteuid().is_root();
     let check = options.check;
-    let config = match configure(options, is_root) {
+    let config = match configure(options.clone(), is_root) {
         Ok(config) => config,
+        // The journal is read by more than may see every line of the file.
+        Err(_) if journal::is_there() => {
+            complain("the configuration cannot be used; sysadmd --check says why");
+            return ExitCode::from(EX_CONFIG);
+        }
         Err(sentence) => {
             complain(&sentence);
             return ExitCode::from(EX_CONFIG);
@@ -165,7 +231,8 @@ fn serve(options: Options) -> ExitCode {
     heed_signals();
     log_to_stderr();
     keep_memory_private(is_root);
-    match run(&config, is_root) {
+    let reread = move || configure(options.clone(), is_root);
+    match run(config, is_root, &reread) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string());
@@ -193,11 +260,13 @@ fn keep_memory_private(is_root: bool) {
     }
 }
 
-fn run(config: &Config, is_root: bool) -> Result<(), StartError> {
+fn run(config: Config, is_root: bool, reread: &Reread) -> Result<(), StartError> {
     let binary = std::env::current_exe()?;
+    // Before there are other threads: it changes the environment.
+    let inherited = Inherited::take()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let environment = Environment { binary, clock: Clock::system(), is_root };
-    runtime.block_on(super::run(config, environment))
+    runtime.block_on(super::run(config, environment, reread, inherited))
 }
 
 fn configure(options: Options, is_root: bool) -> Result<Config, String> {
@@ -306,12 +375,20 @@ fn tell_verdict(verdict: &AuditVerdict) -> ExitCode {
 fn log_to_stderr() {
     let wanted = EnvFilter::try_from_env("SYSADMD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         // Telling standard error that nothing can be written to it would be a panic.
         .log_internal_errors(false);
-    tracing_subscriber::registry().with(lines.with_filter(wanted.and(harmless()))).init();
+    let wanted = wanted.and(harmless());
+    if journal::is_there() {
+        // The journal keeps the time, and the level as a number.
+        let lines = lines.without_time().with_level(false).with_ansi(false);
+        let lines = lines.with_writer(journal::Lines).with_filter(wanted);
+        tracing_subscriber::registry().with(lines).init();
+    } else {
+        let lines = lines.with_ansi(std::io::stderr().is_terminal());
+        let lines = lines.with_writer(std::io::stderr).with_filter(wanted);
+        tracing_subscriber::registry().with(lines).init();
+    }
 }
 
 /// Nothing below `info` of what is not ours, whatever is asked for: libraries print the frames, the

@@ -19,6 +19,11 @@ pub(super) fn say(config: &Config, addresses: &[SocketAddr], fingerprint: &str) 
     notify(&[NotifyState::Ready]);
 }
 
+/// Everything on which the daemon stands does its work.
+pub(super) fn alive() {
+    notify(&[NotifyState::Watchdog]);
+}
+
 /// No new work is taken.
 pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);

@@ -8,8 +8,8 @@ use super::describe::Discover;
 use super::greeting::{Greeting, Hello, Identified, Usable};
 use super::shape::{Anything, Document, Nothing, Shape, answered, asked, read};
 use super::{
-    Asked, Dispatch, consul, deprecations, dispatcher, events, jobs, logs, plugins, sessions,
-    settings, sinks, talk, tokens, trail,
+    Asked, Dispatch, consul, deprecations, dispatcher, events, jobs, logs, metrics, plugins,
+    sessions, settings, sinks, talk, tokens, trail,
 };
 use crate::access::Principal;
 
@@ -135,7 +135,7 @@ const SINK: &str = "/sinks/{name}";
 const CONSUL: &str = "/consul/{name}";
 
 /// What can be called on every connection.
-const TABLE: [Builtin; 44] = [
+const TABLE: [Builtin; 45] = [
     query::<Nothing, Identified>("rpc/identify", ANYBODY, "Says which machine this is")
         .like(&["{}"]),
     query::<Nothing, Usable>("rpc/query", LOGIN, "Lists the methods you may use").like(&["{}"]),
@@ -176,6 +176,12 @@ const TABLE: [Builtin; 44] = [
         "rpc/deprecations",
         OPERATOR,
         "Says which client has used what is on its way out, since the daemon started",
+    )
+    .like(&["{}"]),
+    query::<Nothing, metrics::Measured>(
+        "rpc/metrics",
+        VIEWER,
+        "Measures the daemon, for monitoring",
     )
     .like(&["{}"]),
     query::<Nothing, plugins::Listed>(
@@ -490,6 +496,7 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
         ("rpc/discover", _) => Ok(dispatch.discover(principal, &read(args)?)),
         ("rpc/deprecations", _) => dispatch.deprecations(&read(args)?),
         ("rpc/roles", _) => tokens::roles(dispatch),
+        ("rpc/metrics", _) => metrics::answer(dispatch),
         ("events/list", _) => events::list(dispatch, principal, args).await,
         ("events/fire", _) => events::fire(dispatch, asked).await,
         (consul::METHOD, _) => consul::fire(dispatch, asked).await,

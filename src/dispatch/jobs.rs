@@ -147,6 +147,11 @@ impl Jobs {
         self.0.stopping.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the database's writer does its work.
+    pub(super) async fn store_answers(&self) -> bool {
+        self.0.store.answers().await.is_ok()
+    }
+
     fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::SeqCst) || self.0.tasks.stop_signal().is_set()
     }

@@ -27,8 +27,9 @@ use super::consul::{self, Lists};
 use super::conversation::{self, Guest, Opening, Tongue};
 use super::jsonrpc;
 use super::pages::Pages;
+use super::probes::{self, Ready};
 use super::rest::{self, Answer};
-use super::routes::{self, Route};
+use super::routes::{self, Probe, Route};
 use super::stream::Stream;
 use crate::access::{Origin, Peer, Principal, Proof};
 use crate::description::Form;
@@ -45,6 +46,7 @@ pub(super) struct Connection {
     pages: Pages,
     /// What Consul's clients read.
     pub(super) lists: Lists,
+    ready: Ready,
     pub(super) peer: Peer,
     /// Whoever the kernel or a certificate has named.
     pub(super) principal: Option<Principal>,
@@ -57,13 +59,14 @@ pub(super) async fn serve(
     stream: Stream,
     dispatch: Dispatch,
     tasks: Tasks,
-    (pages, lists): (Pages, Lists),
+    (pages, lists, ready): (Pages, Lists, Ready),
     Guest { peer, principal, place }: Guest,
 ) {
     // Also how long an idle connection is kept.
     let patience = dispatch.identity().limits.handshake();
     let place = Mutex::new(place);
-    let connection = Arc::new(Connection { dispatch, tasks, pages, lists, peer, principal, place });
+    let connection = Connection { dispatch, tasks, pages, lists, ready, peer, principal, place };
+    let connection = Arc::new(connection);
     let service = service_fn(move |request| {
         let connection = Arc::clone(&connection);
         async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -86,7 +89,9 @@ impl Connection {
         if let Err(fault) = self.pages.check(request.headers()) {
             tracing::warn!(peer = %self.peer, "refused: {fault}");
             return match route {
-                Route::SysAdm | Route::CloudEvents | Route::Document(_) => rest::refusal(&fault),
+                Route::SysAdm | Route::CloudEvents | Route::Document(_) | Route::Probe(_) => {
+                    rest::refusal(&fault)
+                }
                 Route::JsonRpc => jsonrpc::refusal(&fault),
                 Route::Consul => consul::refusal(&fault),
             };
@@ -97,6 +102,11 @@ impl Connection {
             Route::CloudEvents => self.cloudevents(request).await,
             Route::Consul => consul::answer(self, request).await,
             Route::Document(form) => self.document(request, form).await,
+            Route::Probe(Probe::Health) => probes::health(&request),
+            Route::Probe(Probe::Ready) => {
+                probes::ready(&self.dispatch, &self.ready, &request).await
+            }
+            Route::Probe(Probe::Metrics) => self.measure(request).await,
         }
     }
 
@@ -118,6 +128,16 @@ impl Connection {
             Ok(principal) => {
                 rest::document(&self.dispatch, (self.peer, principal.as_ref()), &request, form)
                     .await
+            }
+            Err(fault) => rest::refusal(&fault),
+        }
+    }
+
+    /// `/metrics`, for whoever may call `rpc/metrics`.
+    async fn measure(&self, request: Request<Incoming>) -> Answer {
+        match self.authenticate(request.headers()).await {
+            Ok(principal) => {
+                probes::measure(&self.dispatch, (self.peer, principal.as_ref()), &request).await
             }
             Err(fault) => rest::refusal(&fault),
         }

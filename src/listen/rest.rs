@@ -19,7 +19,7 @@ use crate::dispatch::{By, Client, Dispatch};
 use crate::wire::sysadm;
 
 /// What the audit trail and the list of deprecations call this face.
-const FACE: &str = "rest";
+pub(super) const FACE: &str = "rest";
 
 /// The answer to any request.
 pub(super) type Answer = Response<Full<Bytes>>;

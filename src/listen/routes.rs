@@ -3,7 +3,8 @@
 //! Every listener serves every face. What no other face takes is the `SysAdm` protocol's: its
 //! clients open their websocket at any path, and over REST a path is a method. So the first segment
 //! of another face's paths is a namespace that no plugin may have
-//! ([`protocol::manifest::RESERVED_NAMESPACES`]).
+//! ([`protocol::manifest::RESERVED_NAMESPACES`]). What monitoring asks has paths of one segment, which
+//! no method has.
 
 use crate::description::Form;
 
@@ -20,6 +21,19 @@ pub(super) enum Route {
     Consul,
     /// What the daemon says of itself: `/openrpc.json` and its like.
     Document(Form),
+    /// What monitoring asks.
+    Probe(Probe),
+}
+
+/// What monitoring asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// Whether the daemon lives.
+    Health,
+    /// Whether it does its work.
+    Ready,
+    /// What there is to measure.
+    Metrics,
 }
 
 /// The first segments that are another face's. What is served under them is described in
@@ -33,7 +47,18 @@ pub(super) fn of(path: &str) -> Route {
     let face = SEGMENTS.iter().find(|(segment, _)| first == Some(*segment));
     face.map(|(_, route)| *route)
         .or_else(|| document(path).map(Route::Document))
+        .or_else(|| probe(path).map(Route::Probe))
         .unwrap_or(Route::SysAdm)
+}
+
+/// What of it monitoring asks under this path; no method has a path of one segment.
+fn probe(path: &str) -> Option<Probe> {
+    match path {
+        "/healthz" => Some(Probe::Health),
+        "/readyz" => Some(Probe::Ready),
+        "/metrics" => Some(Probe::Metrics),
+        _ => None,
+    }
 }
 
 /// The form of which a path is the document.
@@ -62,6 +87,8 @@ mod tests {
             Route::CloudEvents => one("/cloudevents"),
             Route::Consul => consul::PATHS.iter().map(|path| (*path).to_owned()).collect(),
             Route::Document(form) => vec![format!("/{}.json", form.as_str())],
+            // No face of clients: what they say is in the guide, and `rpc/metrics` is described.
+            Route::Probe(_) => Vec::new(),
         }
     }
 
@@ -103,6 +130,8 @@ mod tests {
             ("/v10/x", Route::SysAdm),
             ("/", Route::SysAdm),
             ("*", Route::SysAdm),
+            ("/metrics", Route::Probe(Probe::Metrics)),
+            ("/healthz/x", Route::SysAdm),
         ] {
             assert_eq!(of(path), route, "{path}");
         }

@@ -25,7 +25,7 @@ pub(super) const VERSION: i64 = 3;
 /// How long the writer waits for readers when the write-ahead log has to be started afresh.
 const BUSY: Duration = Duration::from_millis(500);
 
-const DATABASE: &str = "sysadmd.db";
+pub(super) const DATABASE: &str = "sysadmd.db";
 const LOCK: &str = "sysadmd.lock";
 
 /// A database that was found good, and what it holds.
@@ -195,6 +195,7 @@ fn fill(new: &Path, instance: Uuid) -> Result<(), rusqlite::Error> {
 
 /// The right to a directory, given back when this is dropped. Said, not left to the closing of the
 /// file: a process that is just being started has that file, too, until it is another program.
+#[derive(Debug)]
 pub(super) struct Lock(File);
 
 impl Drop for Lock {
@@ -203,7 +204,7 @@ impl Drop for Lock {
     }
 }
 
-fn lock(dir: &Path) -> Result<Lock, StoreError> {
+pub(super) fn lock(dir: &Path) -> Result<Lock, StoreError> {
     let path = dir.join(LOCK);
     let doing = || format!("lock {}", path.display());
     let mut lock = OpenOptions::new()

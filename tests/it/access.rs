@@ -16,7 +16,7 @@ use crate::harness::{Door, PATIENCE, Running, Site, binary, until};
 use crate::http::{self, Reply};
 
 /// The daemon's own methods, as `docs/protocols/sysadm.md` says: action, writes, least role.
-const OWN: [(&str, &str, bool, Role); 43] = [
+const OWN: [(&str, &str, bool, Role); 44] = [
     ("rpc/query", "", false, Role::Viewer),
     ("events/subscribe", "", false, Role::Viewer),
     ("events/list", "", false, Role::Viewer),
@@ -50,6 +50,7 @@ const OWN: [(&str, &str, bool, Role); 43] = [
     ("rpc/sinks", "resume", true, Role::Operator),
     ("rpc/sinks", "test", true, Role::Operator),
     ("rpc/roles", "", false, Role::Viewer),
+    ("rpc/metrics", "", false, Role::Viewer),
     ("rpc/sessions", "list", false, Role::Admin),
     ("rpc/sessions", "revoke", true, Role::Admin),
     ("rpc/settings", "register_ssl_cert", true, Role::Viewer),

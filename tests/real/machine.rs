@@ -7,7 +7,6 @@ use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use kit::lab::{command, must, wait_for};
-use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -16,23 +15,32 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,passwd,libpam-modules,libpam0g
 /// The machine. It is turned off with the test.
 pub(crate) struct Machine {
     nspawn: Child,
+    options: Vec<String>,
 }
 
 impl Machine {
     /// Boots it from this root, with these options of systemd-nspawn besides the usual ones.
     pub(crate) fn boot(root: &Path, name: &str, options: &[String]) -> Self {
-        let mut nspawn = command("systemd-nspawn", "systemd-container");
-        nspawn.args(["--boot", "--quiet", "--register=no", "--keep-unit", "--private-network"]);
-        nspawn.args(["--console=pipe", &format!("--machine={name}")]).args(options);
-        nspawn.arg("-D").arg(root);
-        nspawn.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let machine = Self { nspawn: nspawn.spawn().expect("systemd-nspawn starts") };
+        let usual = ["--boot", "--quiet", "--register=no", "--keep-unit", "--private-network"];
+        let mut all: Vec<String> = usual.map(str::to_owned).to_vec();
+        all.extend(["--console=pipe".to_owned(), format!("--machine={name}")]);
+        all.extend_from_slice(options);
+        all.extend(["-D".to_owned(), root.display().to_string()]);
+        let machine = Self { nspawn: start(&all), options: all };
         machine.wait_until_up();
         machine
     }
 
-    /// Waits until it has booted.
-    pub(crate) fn wait_until_up(&self) {
+    /// Has it shut down and boot again. What its root does not keep is gone.
+    pub(crate) fn reboot(&mut self) {
+        // The program that asks for it ends with the machine.
+        self.output(&["systemctl", "reboot"]);
+        wait_for("the machine to shut down", || self.is_off());
+        self.nspawn = start(&self.options);
+        self.wait_until_up();
+    }
+
+    fn wait_until_up(&self) {
         wait_for("the machine to have booted", || {
             let up = |_| self.inside(&["systemctl", "is-system-running"]);
             self.first().map(up).is_some_and(|it| ["running", "degraded"].contains(&it.trim()))
@@ -90,6 +98,12 @@ impl Drop for Machine {
     }
 }
 
+fn start(options: &[String]) -> Child {
+    let mut nspawn = command("systemd-nspawn", "systemd-container");
+    nspawn.args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    nspawn.spawn().expect("systemd-nspawn starts")
+}
+
 /// The machine's files, made at the first use by whichever test comes first.
 pub(crate) fn root() -> PathBuf {
     use std::sync::{Mutex, PoisonError};
@@ -104,28 +118,5 @@ pub(crate) fn root() -> PathBuf {
         must("mmdebstrap", "mmdebstrap", &["--variant=minbase", &include, "bookworm", target]);
         fs::rename(&new, &root).expect("it takes its place");
     }
-    root
-}
-
-/// The machine's files in this directory, to be changed: what is changed goes to memory, outlives the
-/// machine and ends with the test's mount namespace.
-pub(crate) fn root_to_change(dir: &Path) -> PathBuf {
-    let (memory, root) = (dir.join("changes"), dir.join("root"));
-    fs::create_dir_all(&memory).expect("a directory");
-    fs::create_dir_all(&root).expect("a directory");
-    let none = None::<&str>;
-    mount(Some("none"), &memory, Some("tmpfs"), MsFlags::empty(), none).expect("a tmpfs");
-    let [upper, work] = ["upper", "work"].map(|name| memory.join(name));
-    fs::create_dir(&upper).expect("a directory");
-    fs::create_dir(&work).expect("a directory");
-    let lower = self::root();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        lower.display(),
-        upper.display(),
-        work.display()
-    );
-    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(&*options))
-        .expect("an overlay");
     root
 }

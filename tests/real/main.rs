@@ -6,7 +6,7 @@
 //! A machine that systemd-nspawn boots, the packages installed in another, and disks that fill up. A daemon that is killed at every
 //! state of a job.
 //!
-//! Needs root, systemd-container, mmdebstrap, dpkg-dev, lintian, e2fsprogs, xfsprogs, btrfs-progs, zfs-fuse, strace and PAM; without them it fails and says what to install. `tests/run`
+//! Needs root, systemd-container, mmdebstrap, dpkg-dev, lintian, rpm, e2fsprogs, xfsprogs, btrfs-progs, zfs-fuse, strace and PAM; without them it fails and says what to install. `tests/run`
 //! brings all of it.
 
 #![allow(

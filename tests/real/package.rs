@@ -1,7 +1,12 @@
 //! The packages: what they hold, and a machine on which one is installed, used, removed and purged.
 
 mod deb;
+mod installed;
+mod keep;
 mod life;
+mod rpm;
+mod service;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,4 +40,34 @@ fn said(program: &str, package: &str, args: &[&str]) -> String {
     let output = command(program, package).args(args).output().expect("it starts");
     let texts = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
     texts.concat()
+}
+
+/// A line of the list of what packages hold.
+struct Asset {
+    source: String,
+    /// A file, or a directory that several go to.
+    place: String,
+    /// Four octal digits.
+    mode: String,
+}
+
+impl Asset {
+    fn is(&self, path: &str) -> bool {
+        let is_below = || path.strip_prefix(&*self.place).is_some_and(|it| it.starts_with('/'));
+        path == self.place || self.source.ends_with('*') && is_below()
+    }
+}
+
+/// What this kind of package is to hold.
+fn assets(kind: &str) -> Vec<Asset> {
+    let list = std::fs::read_to_string(root().join("packaging/assets")).expect("the list");
+    let lines = list.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let read = lines.filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [source, place, mode, what] = words[..] else { panic!("not four words: {line}") };
+        let only = what.split_once('-').map(|(_, kind)| kind);
+        let [source, place, mode] = [source, place, mode].map(str::to_owned);
+        only.is_none_or(|only| only == kind).then_some(Asset { source, place, mode })
+    });
+    read.collect()
 }

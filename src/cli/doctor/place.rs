@@ -14,7 +14,7 @@ use super::{Doctor, Finding};
 
 const CHECK: &str = "configuration";
 /// The file read when none is named, as root.
-const FILE: &str = "/etc/sysadmd/sysadmd.toml";
+pub(super) const FILE: &str = "/etc/sysadmd/sysadmd.toml";
 /// The daemon of the system.
 const SYSTEM_STATE: &str = "/var/lib/sysadmd";
 pub(super) const SYSTEM_SOCKET: &str = "/run/sysadmd/sysadmd.sock";

@@ -75,6 +75,31 @@ impl Lab {
         self.file_system(name, "mkfs.xfs", "xfsprogs")
     }
 
+    /// The files of a directory, to be changed; returns where. What is changed goes to memory and ends
+    /// with the lab.
+    ///
+    /// # Panics
+    /// When the test does not run as root.
+    pub fn overlay(&mut self, lower: &Path) -> PathBuf {
+        let (memory, point) = (self.dir.join("changes"), self.dir.join("files"));
+        let none = None::<&str>;
+        for dir in [&memory, &point] {
+            fs::create_dir_all(dir).expect("make the mount point");
+        }
+        mount(Some("none"), &memory, Some("tmpfs"), MsFlags::empty(), none).expect("mount a tmpfs");
+        self.mounts.push(memory.clone());
+        let [upper, work] = ["upper", "work"].map(|name| memory.join(name));
+        for dir in [&upper, &work] {
+            fs::create_dir(dir).expect("make a directory");
+        }
+        let [lower, upper, work] = [lower, &upper, &work].map(text);
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        mount(Some("overlay"), &point, Some("overlay"), MsFlags::empty(), Some(&*options))
+            .expect("mount an overlay");
+        self.mounts.push(point.clone());
+        point
+    }
+
     /// Starts a ZFS of the lab's own. One per lab: its sockets have fixed names.
     ///
     /// # Panics
