@@ -35,7 +35,9 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
 use crate::sight::{Classes, Interest};
-use crate::store::{AuditEntry, Bounds, EventLog, JobChange, Record, StoreError, Submitted};
+use crate::store::{
+    AuditEntry, Bounds, EventLog, JobChange, Record, StoreError, StoredAlert, Submitted,
+};
 
 pub use bell::Bell;
 pub use face::{Face, Wording};
@@ -223,6 +225,22 @@ impl Bus {
     ) -> Result<Arc<Event>, Fault> {
         draft.check().map_err(Fault::bad_request)?;
         let record = Record { job: Some(Box::new(change)), ..record(source, draft) };
+        self.0.log.append(record).await.map_err(|error| unrecorded(&error))
+    }
+
+    /// The same for an event that tells of a change of an alert: both are recorded, or neither. The
+    /// event must be of a class that is logged.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn publish_alert(
+        &self,
+        source: &str,
+        draft: Draft,
+        alert: StoredAlert,
+    ) -> Result<Arc<Event>, Fault> {
+        draft.check().map_err(Fault::bad_request)?;
+        let record = Record { alert: Some(Box::new(alert)), ..record(source, draft) };
         self.0.log.append(record).await.map_err(|error| unrecorded(&error))
     }
 
@@ -430,6 +448,7 @@ fn record(source: &str, draft: Draft) -> Record {
         data: draft.data,
         audit: None,
         job: None,
+        alert: None,
     }
 }
 

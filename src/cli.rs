@@ -4,6 +4,7 @@
 //! does. It must not know the daemon: it stands on the crate `protocol` and on libraries alone.
 //! `src/bin/sysadmctl.rs` calls it.
 
+mod alerts;
 mod audit;
 mod backoff;
 mod bundle;
@@ -136,6 +137,9 @@ enum DaemonCommand {
     /// Have calls done as jobs, and show, await, abort and retry them
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Show what is wrong, acknowledge and silence it, and follow it
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
     /// Make, show, rotate and revoke tokens
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
@@ -232,6 +236,7 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Snapshots(command) => snapshots::run(command, target, style).await,
         DaemonCommand::System(command) => system::run(command, target, style).await,
         DaemonCommand::Jobs(command) => jobs::run(command, target, style).await,
+        DaemonCommand::Alerts(command) => alerts::run(command, target, style).await,
         DaemonCommand::Tokens(command) => tokens::run(command, target, style).await,
         DaemonCommand::Roles => tokens::roles(target, style).await,
         DaemonCommand::Sinks(command) => sinks::run(command, target, style).await,

@@ -4,6 +4,7 @@
 //! `daemon` reads it.
 
 mod access;
+mod alerts;
 mod audit;
 mod consul;
 mod differences;
@@ -23,6 +24,7 @@ use protocol::sandbox::Rights;
 use serde::Deserialize;
 
 pub use self::access::Access;
+pub use self::alerts::AlertRule;
 pub use self::audit::Audit;
 pub use self::consul::{Consul, Service};
 pub use self::jobs::Jobs;
@@ -60,6 +62,8 @@ pub struct File {
     pub roles: BTreeMap<String, RoleRules>,
     /// Where events are delivered to.
     pub sinks: BTreeMap<String, Sink>,
+    /// What of the alerts is wanted, by kind or family.
+    pub alerts: BTreeMap<String, AlertRule>,
     /// What clients may take up.
     pub limits: Limits,
     /// How many jobs there may be.
@@ -145,6 +149,8 @@ pub struct Config {
     pub roles: BTreeMap<String, RoleRules>,
     /// Where events are delivered to.
     pub sinks: BTreeMap<String, Sink>,
+    /// What of the alerts is wanted, by kind or family.
+    pub alerts: BTreeMap<String, AlertRule>,
     /// What clients may take up.
     pub limits: Limits,
     /// How many jobs there may be.
@@ -203,6 +209,7 @@ impl File {
         access::check(&self.access, &self.roles)?;
         self.limits.check()?;
         self.jobs.check()?;
+        alerts::check(&self.alerts)?;
         consul::check(&self.consul, &self.roles)?;
         let socket = if own_socket {
             PathBuf::from("/run/sysadmd/sysadmd.sock")
@@ -220,6 +227,7 @@ impl File {
             access: self.access,
             roles: self.roles,
             sinks: sinks::checked(self.sinks)?,
+            alerts: self.alerts,
             limits: self.limits,
             jobs: self.jobs,
             consul: self.consul,

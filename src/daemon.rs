@@ -6,6 +6,7 @@
 mod backup;
 mod built_in;
 mod certificate;
+mod disk;
 mod files;
 mod inherited;
 mod journal;
@@ -20,7 +21,7 @@ mod watchdog;
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +29,13 @@ use std::time::Duration;
 use protocol::{Draft, Json};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use crate::access::pam::PamSettings;
 use crate::access::{Access, AccessSettings};
+use crate::alarm::{Alarm, Ring};
+use crate::alerts::{self, Alerts};
 use crate::bus::{Bus, own_class};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -175,30 +178,24 @@ impl Daemon {
     /// The floors; nothing listens yet.
     async fn build(config: &Config, environment: Environment) -> Result<Self, StartError> {
         let Environment { binary, clock, is_root } = environment;
-        let settings = StoreSettings {
-            max_age: config.log_max_age,
-            max_bytes: Some(config.log_max_bytes),
-            audit_max_age: config.audit_max_age,
-        };
         make_private_dir(&config.state_dir)?;
+        let settings = store_settings(config);
         let store = Arc::new(Store::open(&config.state_dir, clock.clone(), settings)?);
         let hostname = hostname();
         let tls = Tls::open(config.tls.clone(), &hostname)?;
         let (tasks, gone) = Tasks::new();
         let instance = store.instance();
         let bus = Bus::start(store.log(), clock.clone(), instance, tasks.clone())?;
-        let (launcher, settings) = (Some(binary.clone()), host_settings(config, instance));
+        let (alarm, rings) = Alarm::new();
+        let settings = host_settings(config, instance, alarm.clone());
+        let launcher = Some(binary.clone());
         let host_settings =
             HostSettings { as_root: is_root, launcher, clock: clock.clone(), ..settings };
-        let built_in = built_in::specs(&binary, config);
-        let watch = rescan::watch(&config.plugin_dir);
-        let host = Host::start(built_in, host_settings, bus.clone(), &tasks);
-        if let Some(watch) = watch {
-            rescan::begin(watch, host.clone(), &tasks);
-        }
-        let bell = keep_certificate(config, (&tls, &bus), &clock, &tasks);
+        let host = host_over(config, &binary, (host_settings, bus.clone()), &tasks);
+        let alerts = alerts_over(config, (&store, &bus, &clock), rings, &tasks).await?;
+        let bell = keep_certificate(config, (&tls, &bus, &alarm), &clock, &tasks);
         let (certificate, limits, jobs) = (tls.facts(), files::fit(config.limits), config.jobs);
-        let sinks = sinks::begin(config, (&store, &bus), (&clock, &hostname), &tasks).await;
+        let sinks = sinks::begin(config, (&store, &bus), (&clock, &hostname, &alarm), &tasks).await;
         let consul = config.consul.clone();
         let identity = Identity { hostname, certificate, instance, limits, jobs, consul };
         let access =
@@ -209,13 +206,15 @@ impl Daemon {
             bus: bus.clone(),
             host: host.clone(),
             sinks,
+            alerts,
             access,
             clock,
             tasks: tasks.clone(),
         };
         let dispatch = dispatch_over(floors, identity).await?;
         let listen = Listen::new(dispatch.clone(), tasks.clone(), tls.clone(), &config.access);
-        overload::begin(listen.refused(), bus.clone(), &tasks);
+        overload::begin(listen.refused(), (bus.clone(), alarm.clone()), &tasks);
+        disk::begin(&config.state_dir, alarm, &tasks);
         let (addresses, listeners) = (Vec::new(), Vec::new());
         Ok(Self {
             addresses,
@@ -358,15 +357,28 @@ async fn run(
 /// Has the certificate's files watched; what is returned is rung to have them looked at.
 fn keep_certificate(
     config: &Config,
-    (tls, bus): (&Tls, &Bus),
+    (tls, bus, alarm): (&Tls, &Bus, &Alarm),
     clock: &Clock,
     tasks: &Tasks,
 ) -> Arc<Notify> {
     let bell = Arc::new(Notify::new());
     let (tls, bus, clock) = (tls.clone(), bus.clone(), clock.clone());
-    let keeper = Keeper { tls, bus, clock, bell: Arc::clone(&bell) };
+    let alarm = alarm.clone();
+    let keeper = Keeper { alarm, tls, bus, clock, bell: Arc::clone(&bell) };
     keeper.begin(certificate::watch(&config.tls), tasks);
     bell
+}
+
+/// What is wrong, with what an earlier life has left.
+async fn alerts_over(
+    config: &Config,
+    (store, bus, clock): (&Arc<Store>, &Bus, &Clock),
+    rings: mpsc::Receiver<Ring>,
+    tasks: &Tasks,
+) -> Result<Alerts, StoreError> {
+    let (store, bus, clock) = (Arc::clone(store), bus.clone(), clock.clone());
+    let ground = alerts::Ground { store, bus, clock, rules: config.alerts.clone() };
+    Alerts::begin(ground, rings, tasks).await
 }
 
 /// What answers calls, with the jobs and penalties that an earlier life has left.
@@ -379,7 +391,31 @@ async fn dispatch_over(floors: Floors, identity: Identity) -> Result<Dispatch, S
     Ok(dispatch)
 }
 
-fn host_settings(config: &Config, instance: Uuid) -> HostSettings {
+fn store_settings(config: &Config) -> StoreSettings {
+    StoreSettings {
+        max_age: config.log_max_age,
+        max_bytes: Some(config.log_max_bytes),
+        audit_max_age: config.audit_max_age,
+    }
+}
+
+/// The plugins, also those that come later.
+fn host_over(
+    config: &Config,
+    binary: &Path,
+    (settings, bus): (HostSettings, Bus),
+    tasks: &Tasks,
+) -> Host {
+    let built_in = built_in::specs(binary, config);
+    let watch = rescan::watch(&config.plugin_dir);
+    let host = Host::start(built_in, settings, bus, tasks);
+    if let Some(watch) = watch {
+        rescan::begin(watch, host.clone(), tasks);
+    }
+    host
+}
+
+fn host_settings(config: &Config, instance: Uuid, alarm: Alarm) -> HostSettings {
     HostSettings {
         state_dir: config.state_dir.clone(),
         plugins_dir: Some(config.plugin_dir.clone()),
@@ -390,10 +426,11 @@ fn host_settings(config: &Config, instance: Uuid) -> HostSettings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance,
         clock: Clock::system(),
+        alarm,
     }
 }
 
-fn access_settings(config: &Config, binary: &std::path::Path) -> AccessSettings {
+fn access_settings(config: &Config, binary: &Path) -> AccessSettings {
     let helper = || {
         let beside = binary.with_file_name("sysadmd-pam");
         if beside.exists() { beside } else { PathBuf::from(PACKAGED_HELPER) }
@@ -422,7 +459,7 @@ impl Terminal {
     }
 }
 
-fn make_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
+fn make_private_dir(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

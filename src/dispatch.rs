@@ -4,6 +4,7 @@
 //! request looked on its wire or which socket it came from. `listen` brings requests here, in the
 //! name of a [`Principal`].
 
+mod alerts;
 mod builtin;
 pub mod classic;
 mod client;
@@ -40,6 +41,7 @@ use uuid::Uuid;
 
 use self::deprecations::{Deprecations, Use};
 use crate::access::{Access, Deed, Origin, Principal, Wish, resource_of};
+use crate::alerts::Alerts;
 use crate::bus::Bus;
 use crate::certificate::Facts;
 use crate::clock::Clock;
@@ -147,6 +149,7 @@ struct Shared {
     bus: Bus,
     host: Host,
     sinks: Sinks,
+    alerts: Alerts,
     access: Access,
     clock: Clock,
     jobs: Jobs,
@@ -164,6 +167,8 @@ pub struct Floors {
     pub host: Host,
     /// Receivers elsewhere.
     pub sinks: Sinks,
+    /// What is wrong.
+    pub alerts: Alerts,
     /// Who may what.
     pub access: Access,
     /// The time.
@@ -175,7 +180,7 @@ pub struct Floors {
 impl Dispatch {
     /// Over these floors.
     pub fn new(identity: Identity, floors: Floors) -> Self {
-        let Floors { store, bus, host, sinks, access, clock, tasks } = floors;
+        let Floors { store, bus, host, sinks, alerts, access, clock, tasks } = floors;
         let greeting = Json::from(json!({"hostname": identity.hostname, "type": "server"}));
         let jobs = Jobs::new((store, bus.clone()), clock.clone(), tasks, identity.jobs);
         let deprecations = Deprecations::new(clock.now());
@@ -185,6 +190,7 @@ impl Dispatch {
             bus,
             host,
             sinks,
+            alerts,
             access,
             clock,
             jobs,

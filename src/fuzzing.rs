@@ -34,6 +34,7 @@ pub use crate::dispatch::split;
 pub use crate::dispatch::trail::query as trail_query;
 pub use crate::host::handshake::judge as judge_hello;
 pub use crate::host::permission::{Facts, judge as judge_permission};
+pub use crate::host::publish::read_report;
 pub use crate::listen::http::proof as header_proof;
 pub use crate::listen::pages::Pages;
 pub use crate::listen::rest::{args_of, method_of};

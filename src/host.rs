@@ -24,7 +24,7 @@ pub mod launch;
 pub(crate) mod lines;
 pub(crate) mod permission;
 mod process;
-mod publish;
+pub(crate) mod publish;
 mod state_dir;
 mod status;
 mod supervisor;
@@ -59,6 +59,7 @@ use self::keeper::{ERRANDS_MAX, Errand, Keeper};
 use self::status::Face;
 use self::supervisor::Command;
 use self::table::{Entry, Table};
+use crate::alarm::Alarm;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
@@ -94,6 +95,8 @@ pub struct HostSettings {
     pub instance: Uuid,
     /// Where the time of a change of state comes from.
     pub clock: Clock,
+    /// Where plugins' alerts go, and our own about plugins.
+    pub alarm: Alarm,
 }
 
 /// What every part of this floor needs to know.

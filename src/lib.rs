@@ -10,16 +10,17 @@
 //! | 7 | [`listen`] | sockets, TLS, HTTP upgrade, routes |
 //! | 6 | [`wire`] | protocols: translate, nothing else |
 //! | 5 | [`dispatch`] | the one way in for every face |
-//! | 4 | [`host`], [`access`], [`sinks`] | plugin processes; who may what; deliveries to others |
+//! | 4 | [`host`], [`access`], [`sinks`], [`alerts`] | plugin processes; who may what; deliveries to others; what is wrong |
 //! | 3 | [`bus`] | publish, subscribe, replay, priorities, lag |
 //! | 2 | [`store`], [`outbound`] | the only SQL; requests to others |
-//! | 1 | [`config`], [`clock`], [`bucket`], [`lifecycle`], [`sight`], [`description`] | settings; the time; a rate; tasks; which events one may hear; what there is, as documents |
+//! | 1 | [`config`], [`clock`], [`bucket`], [`lifecycle`], [`sight`], [`description`], [`alarm`] | settings; the time; a rate; tasks; which events one may hear; what there is, as documents; saying that something is wrong |
 //! | 0 | the crate `protocol`, [`certificate`] | words; what a certificate says |
 //!
 //! Beside the tower stands [`cli`], on floor 0 alone.
 
 pub mod certificate;
 
+pub mod alarm;
 pub mod bucket;
 pub mod clock;
 pub mod config;
@@ -33,6 +34,7 @@ pub mod store;
 pub mod bus;
 
 pub mod access;
+pub mod alerts;
 pub mod host;
 pub mod sinks;
 

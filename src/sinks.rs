@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::alarm::Alarm;
 use crate::bus::{Bus, own_class};
 use crate::clock::Clock;
 use crate::config::{Sink, SinkStart};
@@ -26,6 +27,11 @@ use crate::lifecycle::Tasks;
 use crate::store::{Store, StoreError, StoredSink};
 
 use delivery::Delivery;
+
+/// Classes of what happens to a sink; the first is also the kind of the alert.
+const FAILING: &str = "sink.failing";
+const RECOVERED: &str = "sink.recovered";
+const RETIRED: &str = "sink.retired";
 
 /// How deliveries are worded.
 #[derive(Debug)]
@@ -62,6 +68,8 @@ pub struct Ground {
     pub store: Arc<Store>,
     /// The log, and where what happens to a sink is said.
     pub bus: Bus,
+    /// Where what fails is wrong.
+    pub alarm: Alarm,
     /// The time.
     pub clock: Clock,
     /// This machine's name.
@@ -310,6 +318,13 @@ impl Ground {
         fill(&mut draft, &mut data);
         draft.data = Json::from(data);
         tracing::warn!(class, sink, "{}", draft.message);
+        match class {
+            FAILING => {
+                self.alarm.raise(FAILING, &subject(sink), format!("The sink {sink} takes nothing"));
+            }
+            RECOVERED | RETIRED => self.alarm.clear(FAILING, &subject(sink)),
+            _ => {}
+        }
         let published = self.bus.publish(&own.source, draft, declared.retain).await;
         if let Err(fault) = published {
             tracing::error!(%fault, class, "not recorded");

@@ -9,6 +9,7 @@
 //! SQLite blocks, so it lives on threads of its own: one writes, one serves replay and one serves
 //! questions about history that may take longer. The handles here are async.
 
+mod alerts;
 pub(crate) mod audit;
 mod check;
 mod copy;
@@ -47,6 +48,7 @@ use self::writer::{Append, Entry, Errand, Job, Progress, Writer};
 use crate::clock::Clock;
 use crate::sight::Interest;
 
+pub use self::alerts::StoredAlert;
 pub use self::audit::{AuditEntry, AuditPage, AuditQuery, AuditRecord, AuditTrail, AuditVerdict};
 pub use self::error::StoreError;
 pub use self::history::{PAGE_MAX, Page, Query};
@@ -112,6 +114,8 @@ pub struct Record {
     /// What it changes about jobs, in the same transaction: so nobody ever sees one without the
     /// other.
     pub job: Option<Box<JobChange>>,
+    /// The same for an alert: how it is from then on.
+    pub alert: Option<Box<StoredAlert>>,
 }
 
 impl Record {
@@ -124,6 +128,7 @@ impl Record {
             + self.data.text().len()
             + self.audit.as_ref().map_or(0, AuditEntry::weight)
             + self.job.as_ref().map_or(0, |change| change.weight())
+            + self.alert.as_ref().map_or(0, |alert| alert.weight())
     }
 }
 

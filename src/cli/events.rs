@@ -26,7 +26,7 @@ pub(crate) enum EventsCommand {
 }
 
 /// Which events are wanted; every part that is given must hold.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 struct FilterOptions {
     /// Classes: exact, or patterns such as 'snapshot.*' (quote the star); none means all
     #[arg(value_name = "CLASS")]
@@ -96,6 +96,16 @@ pub(crate) async fn run(
         EventsCommand::List(options) => list::run(&options, target, style).await,
         EventsCommand::Fire(options) => fire(options, target, style).await,
     }
+}
+
+/// Follows events of these classes from a cursor on, until it is told to stop.
+pub(crate) async fn follow(
+    classes: &[&str],
+    cursor: String,
+    target: &Target,
+    style: Style,
+) -> Result<(), Failure> {
+    tail::run(tail::TailOptions::of(classes, cursor), target, style).await
 }
 
 async fn fire(options: FireOptions, target: &Target, style: Style) -> Result<(), Failure> {

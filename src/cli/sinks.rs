@@ -42,14 +42,22 @@ pub(crate) async fn run(
             return output::table(style, &answer, "sinks", &COLUMNS);
         }
         SinksCommand::Test(Which { name }) => {
-            let answer = ask(json!({"action": "test", "name": name})).await?;
-            return output::table(style, &json!({ "tests": [answer["test"]] }), "tests", &TEST);
+            drop(client);
+            return test(&name, target, style).await;
         }
         SinksCommand::Pause(Which { name }) => ("pause", name),
         SinksCommand::Resume(Which { name }) => ("resume", name),
     };
     let answer = ask(json!({"action": action, "name": name})).await?;
     output::table(style, &json!({ "sinks": [answer["sink"]] }), "sinks", &COLUMNS)
+}
+
+/// Sends a sink something made for it, and shows how that went.
+pub(crate) async fn test(name: &str, target: &Target, style: Style) -> Result<(), Failure> {
+    let (mut client, _) = Client::open(target).await?;
+    let args = json!({"action": "test", "name": name});
+    let answer: Value = client.call("rpc", "sinks", args).await?;
+    output::table(style, &json!({ "tests": [answer["test"]] }), "tests", &TEST)
 }
 
 const COLUMNS: [Column; 7] = [

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::publish_own;
 use super::watch::{Watch, dir_of};
+use crate::alarm::Alarm;
 use crate::bus::Bus;
 use crate::certificate::{Facts, Validity};
 use crate::clock::Clock;
@@ -30,12 +31,16 @@ const WARNING_PERIOD: Duration = Duration::from_hours(24);
 /// Looks at the files; tells everybody what has changed.
 #[derive(Debug)]
 pub(super) struct Keeper {
+    pub(super) alarm: Alarm,
     pub(super) tls: Tls,
     pub(super) bus: Bus,
     pub(super) clock: Clock,
     /// Rung to have the files looked at without waiting for them to settle.
     pub(super) bell: Arc<Notify>,
 }
+
+/// The kind of the alert.
+const REFUSED: &str = "daemon.certificate-refused";
 
 /// What was told already.
 #[derive(Debug, Default)]
@@ -69,6 +74,8 @@ impl Keeper {
         let stop = tasks.stop_signal();
         let looks = async move {
             let mut told = Told::default();
+            // What an earlier life has refused it did not start with.
+            self.alarm.clear(REFUSED, "");
             loop {
                 self.look(&mut told).await;
                 tokio::select! {
@@ -108,9 +115,15 @@ impl Keeper {
     async fn tell(&self, news: &News, facts: &Facts) -> bool {
         let sentence = news.sentence(facts);
         match news {
-            News::InUse => tracing::info!("{sentence}"),
+            News::InUse => {
+                self.alarm.clear(REFUSED, "");
+                tracing::info!("{sentence}");
+            }
             News::Expiring => tracing::warn!("{sentence}"),
-            News::Refused(_) => tracing::error!("{sentence}"),
+            News::Refused(_) => {
+                self.alarm.raise(REFUSED, "", sentence.clone());
+                tracing::error!("{sentence}");
+            }
         }
         let fill = |draft: &mut Draft| {
             draft.message = sentence;

@@ -8,27 +8,30 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::publish_own;
+use crate::alarm::Alarm;
 use crate::bus::Bus;
 use crate::lifecycle::Tasks;
 use crate::listen::{Refused, Want};
 
-/// The class of both events.
+/// The class of both events, and the kind of the alert.
 const CLASS: &str = "daemon.overloaded";
 /// How long nobody may have been refused before it is over.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Tells of it until the daemon stops.
-pub(super) fn begin(refused: watch::Receiver<Refused>, bus: Bus, tasks: &Tasks) {
+pub(super) fn begin(refused: watch::Receiver<Refused>, (bus, alarm): (Bus, Alarm), tasks: &Tasks) {
     let stop = tasks.stop_signal();
     tasks.spawn(async move {
         tokio::select! {
             () = stop.wait() => {}
-            () = tell(refused, bus) => {}
+            () = tell(refused, bus, alarm) => {}
         }
     });
 }
 
-async fn tell(mut refused: watch::Receiver<Refused>, bus: Bus) {
+async fn tell(mut refused: watch::Receiver<Refused>, bus: Bus, alarm: Alarm) {
+    // What an earlier life has raised ended with it.
+    alarm.clear(CLASS, "");
     let mut before = refused.borrow().count;
     while refused.changed().await.is_ok() {
         let begun = Instant::now();
@@ -38,6 +41,7 @@ async fn tell(mut refused: watch::Receiver<Refused>, bus: Bus) {
             Want::Places => "Newcomers are refused: all connections that may be are there",
         };
         tracing::error!("{sentence}");
+        alarm.raise(CLASS, "", sentence.to_owned());
         publish_own(&bus, CLASS, |draft| {
             sentence.clone_into(&mut draft.message);
             draft.data = Json::from(json!({"state": "overloaded", "want": word(want)}));
@@ -47,6 +51,7 @@ async fn tell(mut refused: watch::Receiver<Refused>, bus: Bus) {
         let Refused { count, want } = *refused.borrow_and_update();
         let (turned_away, seconds) = (count - before, begun.elapsed().as_secs());
         before = count;
+        alarm.clear(CLASS, "");
         publish_own(&bus, CLASS, |draft| {
             "Newcomers can be let in again".clone_into(&mut draft.message);
             draft.priority = Some(Priority::MIN);

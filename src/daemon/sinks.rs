@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::alarm::Alarm;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -28,12 +29,13 @@ static WORDS: Words = Words {
 pub(super) async fn begin(
     config: &Config,
     (store, bus): (&Arc<Store>, &Bus),
-    (clock, hostname): (&Clock, &str),
+    (clock, hostname, alarm): (&Clock, &str, &Alarm),
     tasks: &Tasks,
 ) -> Sinks {
     let ground = Ground {
         store: Arc::clone(store),
         bus: bus.clone(),
+        alarm: alarm.clone(),
         clock: clock.clone(),
         host: hostname.to_owned(),
         words: &WORDS,

@@ -8,8 +8,8 @@ use super::describe::Discover;
 use super::greeting::{Greeting, Hello, Identified, Usable};
 use super::shape::{Anything, Document, Nothing, Shape, answered, asked, read};
 use super::{
-    Asked, Dispatch, consul, deprecations, dispatcher, events, jobs, logs, metrics, plugins,
-    sessions, settings, sinks, talk, tokens, trail,
+    Asked, Dispatch, alerts, consul, deprecations, dispatcher, events, jobs, logs, metrics,
+    plugins, sessions, settings, sinks, talk, tokens, trail,
 };
 use crate::access::Principal;
 
@@ -130,12 +130,13 @@ const ADMIN: Needs = Needs::Role(Role::Admin);
 const PLUGIN: &str = "/plugins/{id}";
 const TOKEN: &str = "/tokens/{id}";
 const SUBJECT: &str = "{subject}";
+const ALERT: &str = "/alerts/{id}";
 const SINK: &str = "/sinks/{name}";
 /// What a Consul event is called in rights, and its subject.
 const CONSUL: &str = "/consul/{name}";
 
 /// What can be called on every connection.
-const TABLE: [Builtin; 45] = [
+const TABLE: [Builtin; 53] = [
     query::<Nothing, Identified>("rpc/identify", ANYBODY, "Says which machine this is")
         .like(&["{}"]),
     query::<Nothing, Usable>("rpc/query", LOGIN, "Lists the methods you may use").like(&["{}"]),
@@ -326,6 +327,53 @@ const TABLE: [Builtin; 45] = [
     mutate::<sinks::One, sinks::Tested>("rpc/sinks", OPERATOR, "Sends a sink an event made for it")
         .on("test")
         .about(SINK),
+    query::<alerts::List, alerts::Listed>(
+        "rpc/alerts",
+        VIEWER,
+        "Lists what is wrong, and from where to follow it",
+    )
+    .on("list")
+    .like(&["{}", r#"{"states":["open","closed"],"kind":"daemon.*"}"#]),
+    query::<alerts::One, alerts::Shown>("rpc/alerts", VIEWER, "Says everything of one alert")
+        .on("show"),
+    query::<alerts::History, alerts::Past>(
+        "rpc/alerts",
+        VIEWER,
+        "Says what has happened to one alert, or to all, the newest first",
+    )
+    .on("history")
+    .like(&["{}", r#"{"id":1,"limit":10}"#]),
+    mutate::<alerts::Acknowledge, alerts::Shown>(
+        "rpc/alerts",
+        OPERATOR,
+        "Says that you look after an alert",
+    )
+    .on("acknowledge")
+    .about(ALERT),
+    mutate::<alerts::One, alerts::Shown>(
+        "rpc/alerts",
+        OPERATOR,
+        "Says that nobody looks after an alert any more",
+    )
+    .on("unacknowledge")
+    .about(ALERT),
+    mutate::<alerts::Silence, alerts::Shown>(
+        "rpc/alerts",
+        OPERATOR,
+        "Has nobody told of an alert for a while",
+    )
+    .on("silence")
+    .about(ALERT),
+    mutate::<alerts::One, alerts::Shown>("rpc/alerts", OPERATOR, "Ends the silence of an alert")
+        .on("unsilence")
+        .about(ALERT),
+    mutate::<alerts::One, alerts::Shown>(
+        "rpc/alerts",
+        OPERATOR,
+        "Says that an alert is over whose source cannot say it any more",
+    )
+    .on("close")
+    .about(ALERT),
     query::<Nothing, tokens::Roles>("rpc/roles", VIEWER, "Lists the roles and what they grant")
         .like(&["{}"]),
     query::<Nothing, sessions::Listed>(
@@ -503,6 +551,7 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
         ("rpc/plugins", Some(verb)) => plugins::answer(dispatch, verb, args).await,
         ("rpc/tokens", Some(action)) => tokens::answer(dispatch, principal, action, args).await,
         ("rpc/sinks", Some(action)) => sinks::answer(dispatch, action, args).await,
+        ("rpc/alerts", Some(action)) => alerts::answer(dispatch, asked, action).await,
         ("rpc/sessions", Some(action)) => sessions::answer(dispatch, action, args).await,
         ("rpc/settings", Some(action)) => settings::answer(dispatch, principal, action, args).await,
         ("rpc/jobs", Some(action)) => jobs::answer(dispatch, asked, action).await,
@@ -519,44 +568,4 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::shape::Nothing;
-    use super::*;
-
-    impl Builtin {
-        const fn from(self, since: u32) -> Self {
-            Self { since, ..self }
-        }
-
-        const fn until(self, deprecated: Ending) -> Self {
-            Self { deprecated: Some(deprecated), ..self }
-        }
-    }
-
-    #[test]
-    fn every_version_finds_its_own_entry() {
-        let entry = |action| query::<Nothing, Nothing>("a/b", LOGIN, "x").on(action);
-        let table = [entry("list"), entry("list").from(3), entry("make").from(2)];
-        let since = |action, version| {
-            pick(&table, "a/b", Some(action), version).map(|found| found.map(|entry| entry.since))
-        };
-        assert_eq!(since("list", 1), Ok(Some(1)));
-        assert_eq!(since("list", 2), Ok(Some(1)));
-        assert_eq!(since("list", 4), Ok(Some(3)));
-        assert!(since("make", 1).is_err(), "there is the method, but not yet this action");
-        assert_eq!(since("make", 2), Ok(Some(2)));
-        assert_eq!(pick(&table, "a/c", None, 9).unwrap().map(|entry| entry.since), None);
-    }
-
-    #[test]
-    fn the_days_of_every_ending_are_days() {
-        let ending = Ending { since: "2026-01-01", instead: None, until: Some("2027-01-01") };
-        let entry = query::<Nothing, Nothing>("a/b", LOGIN, "x").until(ending);
-        assert!(entry.deprecated.and_then(Ending::read).is_some());
-        let swapped = Ending { since: "2027-01-01", until: Some("2026-01-01"), ..ending };
-        assert_eq!(swapped.read(), None);
-        for own in own_methods() {
-            assert!(own.deprecated.is_none_or(|it| it.read().is_some()), "{}", own.method);
-        }
-    }
-}
+mod tests;

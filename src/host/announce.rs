@@ -1,17 +1,21 @@
 //! Tells everybody when a plugin changes its state: events of class `plugin.state`, each recorded
 //! together with its entry in the audit trail.
 
+use protocol::alert::ALERT_TEXT_BYTES_MAX;
 use protocol::manifest::ClassDeclaration;
 use protocol::{Draft, Json, Priority};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::status::State;
+use crate::alarm::Alarm;
 use crate::bus::{Bus, own_class};
 use crate::store::AuditEntry;
 
 /// The class of a change of state.
 const STATE_CLASS: &str = "plugin.state";
+/// The alert about a plugin that is not started any more.
+const QUARANTINED: &str = "plugin.quarantined";
 /// Changes that wait to be recorded: many times all plugins at once. They are slow by nature
 /// (restarts back off), so a full queue means a log that cannot be written.
 const CHANGES_MAX: usize = 256;
@@ -54,9 +58,10 @@ impl Announcer {
 }
 
 /// Publishes changes in their order until nobody can make any more.
-pub(crate) async fn run(mut changes: mpsc::Receiver<Change>, bus: Bus) {
+pub(crate) async fn run(mut changes: mpsc::Receiver<Change>, bus: Bus, alarm: Alarm) {
     let Some(own) = own_class(STATE_CLASS) else { return };
     while let Some(change) = changes.recv().await {
+        ring(&alarm, &change);
         let Some(draft) = draft(&own.declared, &change) else { continue };
         let entry = entry(&own.source, &change, draft.data.clone());
         if let Err(fault) = bus.publish_audited(&own.source, draft, entry).await {
@@ -66,9 +71,34 @@ pub(crate) async fn run(mut changes: mpsc::Receiver<Change>, bus: Bus) {
     }
 }
 
+/// A plugin in quarantine is wrong until it is anywhere else.
+fn ring(alarm: &Alarm, change: &Change) {
+    let subject = subject(&change.plugin);
+    match change.to {
+        State::Quarantined => {
+            let message =
+                format!("The plugin {} ended too often: {}", change.plugin, change.reason);
+            alarm.raise(QUARANTINED, &subject, shortened(message));
+        }
+        _ => alarm.clear(QUARANTINED, &subject),
+    }
+}
+
+fn subject(plugin: &str) -> String {
+    format!("/plugins/{plugin}")
+}
+
+/// What an alert may say at most.
+fn shortened(mut message: String) -> String {
+    let end = (0..=message.len().min(ALERT_TEXT_BYTES_MAX)).rev();
+    let end = end.into_iter().find(|end| message.is_char_boundary(*end));
+    message.truncate(end.unwrap_or_default());
+    message
+}
+
 fn draft(declared: &ClassDeclaration, change: &Change) -> Option<Draft> {
     let mut draft = Draft::new(declared.class.clone());
-    draft.subject = format!("/plugins/{}", change.plugin);
+    draft.subject = subject(&change.plugin);
     draft.priority = Some(priority(declared, change.to));
     draft.message =
         format!("The plugin {} is {}: {}", change.plugin, change.to.as_str(), change.reason);

@@ -36,7 +36,7 @@ use super::health::{Beat, Health};
 use super::launch::Policy;
 use super::lines::Lines;
 use super::process::{Pipes, Process, end_user};
-use super::publish::{Publisher, Recorded};
+use super::publish::{Publisher, Recorded, Ways};
 use super::state_dir::{self, Owner};
 use super::status::Counters;
 use super::voice::Voice;
@@ -276,7 +276,8 @@ impl Instance {
     fn new(setup: Setup, inbox: Inbox, policy: Policy, process: Process, pipes: Pipes) -> Self {
         let manifest = &setup.spec.manifest;
         let (limits, now) = (&manifest.limits, Instant::now());
-        let (bus, counters) = (setup.context.bus.clone(), Arc::clone(&setup.counters));
+        let counters = Arc::clone(&setup.counters);
+        let (bus, alarm) = (setup.context.bus.clone(), setup.context.settings.alarm.clone());
         Self {
             policy,
             process,
@@ -291,7 +292,7 @@ impl Instance {
             left: inbox.left,
             orders: inbox.orders,
             calls: Calls::new(limits.calls),
-            publisher: Publisher::new(manifest, bus, counters),
+            publisher: Publisher::new(manifest, Ways { bus, alarm }, counters),
             health: Health::new(&manifest.health, now),
             voice: Voice::new(&manifest.id),
             phase: Phase::Starting { until: now + Duration::from_millis(limits.start_ms) },

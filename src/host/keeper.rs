@@ -63,7 +63,11 @@ impl Keeper {
         tasks: &Tasks,
     ) -> Self {
         let (announcer, changes) = Announcer::new();
-        let announcing = tasks.spawn(announce::run(changes, context.bus.clone()));
+        let announcing = tasks.spawn(announce::run(
+            changes,
+            context.bus.clone(),
+            context.settings.alarm.clone(),
+        ));
         Self {
             context,
             stop: tasks.stop_signal(),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use jsonrpsee_types::Id;
-use protocol::link::{Credit, Frame, Progress, Published, method};
+use protocol::alert::{AlertDeclaration, Report};
+use protocol::link::{Alerted, Credit, Frame, Progress, Published, method};
 use protocol::manifest::{ClassDeclaration, Retain};
 use protocol::{Draft, Event, Fault, Json, Manifest};
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use tracing::Level;
 
 use super::status::Counters;
 use super::voice::Voice;
+use crate::alarm::{Alarm, declaration};
 use crate::bucket::Bucket;
 use crate::bus::{Bus, own_class};
 
@@ -28,10 +30,11 @@ const PROGRESS_CLASS: &str = "call.progress";
 
 /// Records what one plugin process publishes.
 pub(crate) struct Publisher {
-    bus: Bus,
+    ways: Ways,
     counters: Arc<Counters>,
     source: Arc<str>,
     classes: Vec<ClassDeclaration>,
+    alerts: Vec<AlertDeclaration>,
     bucket: Bucket,
     voice: Voice,
     /// The newest event, when the log's queue had no room for it at once. Nothing overtakes it.
@@ -44,6 +47,18 @@ pub(crate) struct Publisher {
     credit_worth: u32,
 }
 
+/// Where it goes.
+pub(crate) struct Ways {
+    pub(crate) bus: Bus,
+    pub(crate) alarm: Alarm,
+}
+
+/// What is on record.
+enum Told {
+    Event(Arc<Event>),
+    Alert(Alerted),
+}
+
 type Append = Pin<Box<dyn Future<Output = Recorded> + Send>>;
 
 /// An event on its way into the log's queue.
@@ -54,7 +69,7 @@ struct Entered(Append);
 
 /// An event that is on record, or not.
 pub(crate) struct Recorded {
-    outcome: Result<Arc<Event>, Fault>,
+    outcome: Result<Told, Fault>,
     /// The request to answer, when the plugin waits.
     id: Option<Id<'static>>,
     bytes: usize,
@@ -62,13 +77,14 @@ pub(crate) struct Recorded {
 }
 
 impl Publisher {
-    pub(crate) fn new(manifest: &Manifest, bus: Bus, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(manifest: &Manifest, ways: Ways, counters: Arc<Counters>) -> Self {
         let limits = &manifest.limits;
         Self {
-            bus,
+            ways,
             counters,
             source: manifest.id.as_str().into(),
             classes: manifest.events.clone(),
+            alerts: manifest.alerts.clone(),
             bucket: Bucket::new(limits.events_per_s, limits.events_burst, Instant::now()),
             voice: Voice::new(&manifest.id),
             entering: None,
@@ -118,6 +134,20 @@ impl Publisher {
         }
     }
 
+    /// Takes in a report about alerts, under the name of its method; what it returns is to be sent to
+    /// the plugin.
+    pub(crate) fn alert(&mut self, asked: &str, frame: Frame, now: Instant) -> Vec<Frame> {
+        self.take_token(now);
+        match self.reported(asked, &frame) {
+            Ok((report, declared)) => {
+                let bytes = frame.params.map_or(0, |params| params.text().len());
+                self.ring(report, declared, frame.id, bytes);
+                Vec::new()
+            }
+            Err(fault) => self.refused(&fault, frame.id, true),
+        }
+    }
+
     /// Takes in a `progress` of a call in flight.
     pub(crate) fn progress(&mut self, progress: &Progress, now: Instant) {
         self.take_token(now);
@@ -156,17 +186,17 @@ impl Publisher {
     /// Counts it; what it returns is to be sent to the plugin.
     pub(crate) fn settle(&mut self, recorded: Recorded) -> Vec<Frame> {
         self.bytes = self.bytes.saturating_sub(recorded.bytes);
-        let event = match recorded.outcome {
+        let said = match recorded.outcome {
             Err(fault) => return self.refused(&fault, recorded.id, recorded.costs_credit),
-            Ok(event) => event,
+            Ok(Told::Alert(alerted)) => Json::of(&alerted),
+            Ok(Told::Event(event)) => {
+                if recorded.costs_credit {
+                    self.counters.events_published.add_one();
+                }
+                Json::of(&Published { seq: event.seq, id: event.id, time: event.time })
+            }
         };
-        if recorded.costs_credit {
-            self.counters.events_published.add_one();
-        }
-        let published = Published { seq: event.seq, id: event.id, time: event.time };
-        let answer = recorded
-            .id
-            .and_then(|id| Json::of(&published).ok().map(|result| Frame::result(id, result)));
+        let answer = recorded.id.zip(said.ok()).map(|(id, result)| Frame::result(id, result));
         answer.into_iter().chain(self.give_back(recorded.costs_credit)).collect()
     }
 
@@ -185,6 +215,26 @@ impl Publisher {
         Ok((draft, declared.retain))
     }
 
+    /// What is reported, with what the manifest says of each of its kinds.
+    fn reported(
+        &self,
+        asked: &str,
+        frame: &Frame,
+    ) -> Result<(Report, Vec<AlertDeclaration>), Fault> {
+        let report = read_report(asked, frame)?;
+        let mut declared: Vec<AlertDeclaration> = Vec::new();
+        for kind in report.kinds() {
+            let known = declaration(&self.alerts, kind).ok_or_else(|| {
+                let sentence = format!("the plugin's manifest does not declare the alert {kind}");
+                Fault::bad_request(sentence).with_hint("add it to `alerts` in manifest.json")
+            })?;
+            if declaration(&declared, kind).is_none() {
+                declared.push(known.clone());
+            }
+        }
+        Ok((report, declared))
+    }
+
     /// Only what a dead process has left behind comes here without waiting for a token.
     fn take_token(&mut self, now: Instant) {
         self.bucket.take(now).ok();
@@ -199,14 +249,40 @@ impl Publisher {
     ) {
         let bytes = draft.message.len() + draft.subject.len() + draft.data.text().len();
         self.bytes += bytes;
-        let (bus, source) = (self.bus.clone(), Arc::clone(&self.source));
-        let mut entering: Entering = Box::pin(async move {
+        let (bus, source) = (self.ways.bus.clone(), Arc::clone(&self.source));
+        self.enter(Box::pin(async move {
             let told = move |outcome| Recorded { outcome, id, bytes, costs_credit };
             Entered(match bus.submit(&source, draft, retain).await {
-                Ok(underway) => Box::pin(async move { told(underway.recorded().await) }),
+                Ok(underway) => {
+                    Box::pin(async move { told(underway.recorded().await.map(Told::Event)) })
+                }
                 Err(fault) => Box::pin(ready(told(Err(fault)))),
             })
-        });
+        }));
+    }
+
+    fn ring(
+        &mut self,
+        report: Report,
+        declared: Vec<AlertDeclaration>,
+        id: Option<Id<'static>>,
+        bytes: usize,
+    ) {
+        self.bytes += bytes;
+        let (alarm, source) = (self.ways.alarm.clone(), Arc::clone(&self.source));
+        self.enter(Box::pin(async move {
+            let wants_answer = id.is_some();
+            let told = move |outcome| Recorded { outcome, id, bytes, costs_credit: true };
+            Entered(match alarm.submit(&source, (report, declared), wants_answer).await {
+                Ok(submitted) => {
+                    Box::pin(async move { told(submitted.done().await.map(Told::Alert)) })
+                }
+                Err(fault) => Box::pin(ready(told(Err(fault)))),
+            })
+        }));
+    }
+
+    fn enter(&mut self, mut entering: Entering) {
         match (&mut entering).now_or_never() {
             Some(Entered(append)) => self.appends.push_back(append),
             None => self.entering = Some(entering),
@@ -232,6 +308,18 @@ impl Publisher {
         let credit = Credit { n: std::mem::take(&mut self.credit) };
         Json::of(&credit).ok().map(|params| Frame::notification(method::CREDIT, params))
     }
+}
+
+/// What a plugin says of alerts.
+pub fn read_report(asked: &str, frame: &Frame) -> Result<Report, Fault> {
+    let read = match asked {
+        method::ALERT_RAISE => frame.read_params().map(Report::Raise),
+        method::ALERT_CLEAR => frame.read_params().map(Report::Clear),
+        _ => frame.read_params().map(Report::Sync),
+    };
+    let report = read.map_err(|error| Fault::bad_request(format!("{asked}: {error}")))?;
+    report.check().map_err(Fault::bad_request)?;
+    Ok(report)
 }
 
 async fn entered(entering: &mut Option<Entering>) -> Entered {

@@ -51,6 +51,7 @@ impl Yard {
             version: "0.0.1".to_owned(),
             instance,
             clock,
+            alarm: Alarm::new().0,
         };
         let host = Host::start(Vec::new(), settings, bus.clone(), &tasks);
         Self { dir, store, bus, host, tasks, gone }

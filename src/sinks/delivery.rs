@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::backlog::Backlog;
 use super::verdict::{Verdict, judge, wait};
-use super::{Entry, Ground, Shared, State, post};
+use super::{Entry, Ground, RECOVERED, RETIRED, Shared, State, post};
 use crate::bus::{Bell, Subscribe};
 use crate::config::{Sink, SinkMode};
 use crate::outbound::Outbound;
@@ -156,7 +156,7 @@ impl Delivery {
         let name = &self.shared.name;
         self.note_failing(None).await;
         self.ground
-            .say("sink.recovered", name, |draft, data| {
+            .say(RECOVERED, name, |draft, data| {
                 draft.message = format!("The sink {name} takes events again");
                 data["failing_since"] = json!(since);
             })
@@ -201,7 +201,7 @@ impl Delivery {
             let name = &self.shared.name;
             self.note_failing(begins).await;
             self.ground
-                .say("sink.failing", name, |draft, data| {
+                .say(super::FAILING, name, |draft, data| {
                     draft.message = format!("The sink {name} takes no events: {why}");
                     data["why"] = json!(why);
                 })
@@ -247,7 +247,7 @@ impl Delivery {
         self.shared.progress().trouble = Some("it answers 410 Gone".to_owned());
         self.shared.state.send_replace(State::Retired);
         self.ground
-            .say("sink.retired", name, |draft, _| {
+            .say(RETIRED, name, |draft, _| {
                 draft.message =
                     format!("The sink {name} is gone for good and is given nothing more");
             })

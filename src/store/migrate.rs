@@ -20,6 +20,8 @@ use super::open::{SCHEMA, VERSION, empty_file, sync_dir};
 const SCHEMA_1: &str = include_str!("schema/v1.sql");
 /// The tables of version 2: 1, and the audit trail, sessions and keys.
 const SCHEMA_2: &str = include_str!("schema/v2.sql");
+/// The tables of version 3: 2, and jobs.
+const SCHEMA_3: &str = include_str!("schema/v3.sql");
 /// Pages copied at a time.
 const PAGES: i32 = 4096;
 /// Bytes compared at a time.
@@ -30,6 +32,7 @@ pub(super) fn schema(version: i64) -> Option<&'static str> {
     match version {
         1 => Some(SCHEMA_1),
         2 => Some(SCHEMA_2),
+        3 => Some(SCHEMA_3),
         VERSION => Some(SCHEMA),
         _ => None,
     }

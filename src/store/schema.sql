@@ -1,4 +1,4 @@
--- The tables of one state directory, version 3. Compared word for word when a database is opened,
+-- The tables of one state directory, version 4. Compared word for word when a database is opened,
 -- so a change here needs a new `user_version`, the text of this version in `schema/`, and a step in
 -- `migrate.rs` that leads there. The migration makes what is new from this very text.
 
@@ -106,3 +106,10 @@ CREATE TABLE job_logs (
     text  BLOB    NOT NULL,
     PRIMARY KEY (job, part)
 ) STRICT, WITHOUT ROWID;
+
+-- What is wrong, or was. A row is changed in the transaction of the event that tells of it.
+CREATE TABLE alerts (
+    id     INTEGER PRIMARY KEY, -- never used twice
+    closed INTEGER,             -- microseconds since 1970; NULL while it is not over
+    alert  TEXT    NOT NULL     -- JSON
+) STRICT;

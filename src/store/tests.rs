@@ -99,6 +99,7 @@ pub(super) fn record(class: &str, subject: &str, priority: u8) -> Record {
         data: serde_json::json!({ "subject": subject }).into(),
         audit: None,
         job: None,
+        alert: None,
     }
 }
 

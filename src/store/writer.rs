@@ -12,6 +12,7 @@ use protocol::{Event, Time};
 use rusqlite::{Connection, params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::alerts::{self, StoredAlert};
 use super::audit::{AuditEntry, AuditRecord, Link, extend};
 use super::check::log_of;
 use super::error::Failure;
@@ -71,6 +72,8 @@ struct Lot {
     audit: Vec<AuditRecord>,
     /// In the order in which they were asked for.
     jobs: Vec<JobChange>,
+    /// In the order in which they were asked for.
+    alerts: Vec<StoredAlert>,
 }
 
 /// Who is answered when it is durable.
@@ -202,7 +205,14 @@ impl Writer {
 
     fn record(&mut self, batch: Vec<Append>) {
         let (before, head) = (self.progress.bounds().head, self.progress.audit_head());
-        let mut lot = Lot { before, events: Vec::new(), head, audit: Vec::new(), jobs: Vec::new() };
+        let mut lot = Lot {
+            before,
+            events: Vec::new(),
+            head,
+            audit: Vec::new(),
+            jobs: Vec::new(),
+            alerts: Vec::new(),
+        };
         let replies: Vec<_> =
             batch.into_iter().map(|append| self.place(append.entry, &mut lot)).collect();
         let stored = store(&mut self.db, &lot).map_err(|failure| self.failed(failure));
@@ -230,6 +240,7 @@ impl Writer {
                     lot.audit(stamp.time, entry);
                 }
                 lot.jobs.extend(record.job.take().map(|change| *change));
+                lot.alerts.extend(record.alert.take().map(|alert| *alert));
                 let seq = lot.before + lot.events.len() as u64 + 1;
                 let event = Arc::new(event(seq, stamp, record));
                 lot.events.push(Arc::clone(&event));
@@ -324,6 +335,9 @@ fn store(db: &mut Connection, lot: &Lot) -> Result<(), Failure> {
     extend(&transaction, &lot.audit)?;
     for change in &lot.jobs {
         jobs::change(&transaction, change)?;
+    }
+    for alert in &lot.alerts {
+        alerts::put(&transaction, alert)?;
     }
     transaction.commit()?;
     Ok(())

@@ -16,7 +16,7 @@ use crate::harness::{Door, PATIENCE, Running, Site, binary, until};
 use crate::http::{self, Reply};
 
 /// The daemon's own methods, as `docs/protocols/sysadm.md` says: action, writes, least role.
-const OWN: [(&str, &str, bool, Role); 44] = [
+const OWN: [(&str, &str, bool, Role); 52] = [
     ("rpc/query", "", false, Role::Viewer),
     ("events/subscribe", "", false, Role::Viewer),
     ("events/list", "", false, Role::Viewer),
@@ -49,6 +49,14 @@ const OWN: [(&str, &str, bool, Role); 44] = [
     ("rpc/sinks", "pause", true, Role::Operator),
     ("rpc/sinks", "resume", true, Role::Operator),
     ("rpc/sinks", "test", true, Role::Operator),
+    ("rpc/alerts", "list", false, Role::Viewer),
+    ("rpc/alerts", "show", false, Role::Viewer),
+    ("rpc/alerts", "history", false, Role::Viewer),
+    ("rpc/alerts", "acknowledge", true, Role::Operator),
+    ("rpc/alerts", "unacknowledge", true, Role::Operator),
+    ("rpc/alerts", "silence", true, Role::Operator),
+    ("rpc/alerts", "unsilence", true, Role::Operator),
+    ("rpc/alerts", "close", true, Role::Operator),
     ("rpc/roles", "", false, Role::Viewer),
     ("rpc/metrics", "", false, Role::Viewer),
     ("rpc/sessions", "list", false, Role::Admin),

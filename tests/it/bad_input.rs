@@ -80,6 +80,7 @@ async fn arguments_of_a_wrong_type_are_the_askers_fault() {
         "events/fire",
         "consul/fire",
         "events/list",
+        "rpc/alerts",
         "rpc/logs",
         "events/subscribe",
         "events/unsubscribe",

@@ -32,7 +32,7 @@ async fn ctl(socket: &Path, args: &[&str]) -> Said {
 }
 
 /// What it prints; it must succeed.
-async fn done(socket: &Path, args: &[&str]) -> String {
+pub(crate) async fn done(socket: &Path, args: &[&str]) -> String {
     let said = ctl(socket, args).await;
     assert_eq!(said.code, 0, "{args:?}: {said:?}");
     said.out

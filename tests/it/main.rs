@@ -13,6 +13,7 @@
 )]
 
 mod access;
+mod alerts;
 mod audit;
 mod bad_input;
 mod chance;

@@ -8,7 +8,7 @@ use sysadmd::config::{File, Overrides, Runner};
 
 /// Modules of `src` and their floors, as the table in `src/lib.rs` has them. What lies on the ground
 /// is for every floor; `cli` stands there too, uses nothing else, and nobody uses it.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 22] = [
     ("certificate", 0),
     ("cli", 0),
     ("config", 1),
@@ -17,12 +17,14 @@ const FLOORS: [(&str, u8); 20] = [
     ("description", 1),
     ("lifecycle", 1),
     ("sight", 1),
+    ("alarm", 1),
     ("store", 2),
     ("outbound", 2),
     ("bus", 3),
     ("host", 4),
     ("access", 4),
     ("sinks", 4),
+    ("alerts", 4),
     ("dispatch", 5),
     ("wire", 6),
     ("listen", 7),

@@ -15,6 +15,7 @@
 //! | [`sandbox`] | what its process may do, and what an administrator grants it |
 //! | [`link`] | the messages between the daemon and a plugin process |
 
+pub mod alert;
 pub mod class;
 pub mod cursor;
 pub mod deprecated;

@@ -40,6 +40,13 @@ pub mod method {
     pub const CREDIT: &str = "event/credit";
     /// plugin → daemon: this happened. As a request it is answered when the event is durable.
     pub const PUBLISH: &str = "event/publish";
+    /// plugin → daemon: this is wrong. As a request it is answered when that is durable. Like each
+    /// of the three about alerts it costs the credit of one event.
+    pub const ALERT_RAISE: &str = "alert/raise";
+    /// plugin → daemon: this is over.
+    pub const ALERT_CLEAR: &str = "alert/clear";
+    /// plugin → daemon: this is all that is wrong.
+    pub const ALERT_SYNC: &str = "alert/sync";
     /// plugin → daemon, notification: how far a call is.
     pub const PROGRESS: &str = "progress";
     /// plugin → daemon, notification: a line for whoever follows a call that is a job.
@@ -303,6 +310,17 @@ pub struct Published {
     pub id: Uuid,
     /// When it was recorded.
     pub time: Time,
+}
+
+/// Result of `alert/raise` and `alert/clear`; of `alert/sync`: an empty object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alerted {
+    /// The alert's number; absent when there is none, because nothing is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// `pending`, `open`, `clearing` or `closed`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub state: String,
 }
 
 /// Parameters of `progress`.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::alert::AlertDeclaration;
 use crate::sandbox::{Rights, Sandbox};
 use crate::{Class, Deprecated, Priority, Role};
 
@@ -56,6 +57,9 @@ pub struct Manifest {
     /// The event classes it may publish.
     #[serde(default)]
     pub events: Vec<ClassDeclaration>,
+    /// The kinds of alerts it may raise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<AlertDeclaration>,
 }
 
 /// A range of plugin-protocol versions, both ends included.
@@ -326,6 +330,14 @@ impl Manifest {
             let say = |what| ManifestError(format!("class {:?}: {what}", class.class.as_str()));
             deprecated.check().map_err(say)?;
         }
+        let mut kinds = BTreeSet::new();
+        for alert in &self.alerts {
+            alert.check().map_err(ManifestError)?;
+            if !kinds.insert(&alert.kind) {
+                let kind = alert.kind.as_str();
+                return refuse(format!("alert {kind:?}: there are two entries for it"));
+            }
+        }
         Ok(())
     }
 
@@ -339,6 +351,11 @@ impl Manifest {
                 format!("method {method:?}{action}: there are two entries for version {since}");
             Err(ManifestError(sentence))
         })
+    }
+
+    /// The declaration for a kind of alert.
+    pub fn alert(&self, kind: &Class) -> Option<&AlertDeclaration> {
+        self.alerts.iter().find(|declared| declared.kind == *kind)
     }
 
     /// The declaration for a class.

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::link::{Log, Note, Progress, Published, method};
+use protocol::alert::{Clear, Raise, Sync};
+use protocol::link::{Alerted, Log, Note, Progress, Published, method};
 use protocol::{Draft, Fault, Role};
 use serde_json::Value;
 
@@ -43,6 +44,57 @@ impl Context {
     /// As [`Context::publish`], without the daemon's refusals: those go to the daemon's log.
     pub fn publish_unacknowledged(&self, draft: &Draft) -> Result<(), Fault> {
         self.link.tell_event(draft)
+    }
+
+    /// Says that something is wrong, and returns when that is durable. Saying it again while it is
+    /// known counts it. Waits while the daemon wants no more events.
+    ///
+    /// # Errors
+    /// `bad-request` when the kind is not in the manifest or a part is over its bound, `too-many`
+    /// when too much is wrong already, `unavailable` when it cannot be recorded or the daemon is
+    /// gone.
+    pub fn raise(&self, alert: &Raise) -> Result<Alerted, Fault> {
+        self.link.declared_alert(&alert.kind)?;
+        self.link.ask(method::ALERT_RAISE, alert)
+    }
+
+    /// Says that it is over, and returns when that is durable.
+    ///
+    /// # Errors
+    /// As [`Context::raise`].
+    pub fn clear(&self, alert: &Clear) -> Result<Alerted, Fault> {
+        self.link.declared_alert(&alert.kind)?;
+        self.link.ask(method::ALERT_CLEAR, alert)
+    }
+
+    /// Says that something is wrong, and waits only while the daemon wants no more events. What cannot
+    /// be recorded now the daemon tries again.
+    ///
+    /// # Errors
+    /// As [`Context::raise`], without the daemon's refusals: those go to the daemon's log.
+    pub fn raise_unacknowledged(&self, alert: &Raise) -> Result<(), Fault> {
+        self.link.declared_alert(&alert.kind)?;
+        self.link.tell_for_credit(method::ALERT_RAISE, alert)
+    }
+
+    /// Says that it is over, in the same way.
+    ///
+    /// # Errors
+    /// As [`Context::raise_unacknowledged`].
+    pub fn clear_unacknowledged(&self, alert: &Clear) -> Result<(), Fault> {
+        self.link.declared_alert(&alert.kind)?;
+        self.link.tell_for_credit(method::ALERT_CLEAR, alert)
+    }
+
+    /// Says that this is all that is wrong: whatever else this plugin has raised is over. For the
+    /// moment after the start, when nobody knows what an earlier life has raised.
+    ///
+    /// # Errors
+    /// As [`Context::raise`].
+    pub fn sync_alerts(&self, alerts: &[Raise]) -> Result<(), Fault> {
+        alerts.iter().try_for_each(|alert| self.link.declared_alert(&alert.kind))?;
+        let all = Sync { alerts: alerts.to_vec() };
+        self.link.ask::<_, Alerted>(method::ALERT_SYNC, &all).map(drop)
     }
 
     /// Says how far the call is: `done` of `total` (if known) in `unit` (`bytes`, `files`, …), and

@@ -59,7 +59,8 @@ mod pool;
 mod serve;
 
 pub use context::{Context, Level};
-pub use protocol::link::{Published, Unavailable};
+pub use protocol::alert::{ALERT_TEXT_BYTES_MAX, Clear, Raise, SUBJECT_BYTES_MAX, SYNC_MAX};
+pub use protocol::link::{Alerted, Published, Unavailable};
 pub use protocol::manifest::Limits;
 pub use protocol::{Class, Draft, Fault, FaultKind, Json, Manifest, Priority, Request, Role};
 pub use serde_json::{Value, json};

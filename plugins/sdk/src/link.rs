@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use jsonrpsee_types::Id;
 use protocol::link::{Frame, Initialize, Published, fault_of, method};
-use protocol::{Draft, Fault, FaultKind, Json, Manifest};
+use protocol::{Class, Draft, Fault, FaultKind, Json, Manifest};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Where lines go.
@@ -82,9 +83,27 @@ impl Link {
 
     /// Publishes and waits for the answer.
     pub(crate) fn publish(&self, draft: &Draft) -> Result<Published, Fault> {
-        let params = self.checked(draft)?;
+        self.ask(method::PUBLISH, &self.checked(draft)?)
+    }
+
+    /// Whether the manifest declares this kind of alert.
+    pub(crate) fn declared_alert(&self, kind: &Class) -> Result<(), Fault> {
+        if self.manifest.alert(kind).is_some() {
+            return Ok(());
+        }
+        let sentence = format!("the alert {kind} is not in the plugin's manifest");
+        Err(Fault::bad_request(sentence).with_hint("add it to `alerts` in manifest.json"))
+    }
+
+    /// Asks what costs the credit of an event, and waits for the answer.
+    pub(crate) fn ask<T: Serialize, A: DeserializeOwned>(
+        &self,
+        name: &str,
+        params: &T,
+    ) -> Result<A, Fault> {
+        let params = Json::of(params).map_err(|error| Fault::bad_request(error.to_string()))?;
         let number = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let frame = Frame::request(number, method::PUBLISH, params);
+        let frame = Frame::request(number, name, params);
         self.spend_credit()?;
         // One answer comes, so one place is enough.
         let (answered, answer) = sync_channel(1);
@@ -100,17 +119,24 @@ impl Link {
         }
         let result = answer.recv().map_err(|_| gone())??;
         result.read().map_err(|_| {
-            Fault::new(FaultKind::Internal, "the daemon's answer to event/publish has no id")
+            Fault::new(FaultKind::Internal, format!("the daemon's answer to {name} is no such one"))
         })
     }
 
     /// Publishes as a notification.
     pub(crate) fn tell_event(&self, draft: &Draft) -> Result<(), Fault> {
-        let params = self.checked(draft)?;
+        self.tell_for_credit(method::PUBLISH, &self.checked(draft)?)
+    }
+
+    /// Tells what costs the credit of an event, and waits for no answer.
+    pub(crate) fn tell_for_credit<T: Serialize>(
+        &self,
+        name: &str,
+        params: &T,
+    ) -> Result<(), Fault> {
+        let params = Json::of(params).map_err(|error| Fault::bad_request(error.to_string()))?;
         self.spend_credit()?;
-        self.write(&Frame::notification(method::PUBLISH, params)).inspect_err(|_| {
-            self.give_credit(1);
-        })
+        self.write(&Frame::notification(name, params)).inspect_err(|_| self.give_credit(1))
     }
 
     fn checked(&self, draft: &Draft) -> Result<Json, Fault> {

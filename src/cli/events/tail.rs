@@ -55,6 +55,20 @@ pub(crate) struct TailOptions {
     count: Option<u64>,
 }
 
+impl TailOptions {
+    /// Everything of these classes from this cursor on.
+    pub(super) fn of(classes: &[&str], cursor: String) -> Self {
+        let classes = classes.iter().map(|class| (*class).to_owned()).collect();
+        Self {
+            filter: FilterOptions { classes, ..FilterOptions::default() },
+            from: From(cursor),
+            cursor_file: None,
+            overflow: "lossless".to_owned(),
+            count: None,
+        }
+    }
+}
+
 /// A place to begin at, as the wire writes it.
 #[derive(Debug, Clone)]
 struct From(String);

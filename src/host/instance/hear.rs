@@ -110,6 +110,10 @@ impl Instance {
                 let answers = self.publisher.publish(frame, now);
                 self.send_all(&answers);
             }
+            method::ALERT_RAISE | method::ALERT_CLEAR | method::ALERT_SYNC => {
+                let answers = self.publisher.alert(asked, frame, now);
+                self.send_all(&answers);
+            }
             method::PROGRESS => match frame.read_params::<Progress>() {
                 Ok(progress) if self.calls.is_in_flight(&progress.request_id) => {
                     // A job says itself how far it is.

@@ -113,7 +113,10 @@ async fn version_2_keeps_all_it_has_and_gets_tables_for_jobs() {
     place.open().unwrap().close();
     {
         let db = Connection::open(place.0.join("sysadmd.db")).unwrap();
-        db.execute_batch("DROP TABLE jobs; DROP TABLE job_logs; PRAGMA user_version = 2;").unwrap();
+        db.execute_batch(
+            "DROP TABLE jobs; DROP TABLE job_logs; DROP TABLE alerts; PRAGMA user_version = 2;",
+        )
+        .unwrap();
         let expected = Connection::open_in_memory().unwrap();
         expected.execute_batch(include_str!("../schema/v2.sql")).unwrap();
         assert_eq!(definitions(&db).unwrap(), definitions(&expected).unwrap());
@@ -125,7 +128,29 @@ async fn version_2_keeps_all_it_has_and_gets_tables_for_jobs() {
     assert_eq!(store.job_list().await.unwrap().jobs, []);
     store.close();
     has_files(&place, &["sysadmd.db", "sysadmd.db.v2"]);
-    assert_eq!(version(&place), 3);
+    assert_eq!(version(&place), 4);
+}
+
+#[tokio::test]
+async fn version_3_keeps_all_it_has_and_gets_a_table_for_alerts() {
+    let place = Place::new();
+    version_1(&place, 50, 3);
+    place.open().unwrap().close();
+    {
+        let db = Connection::open(place.0.join("sysadmd.db")).unwrap();
+        db.execute_batch("DROP TABLE alerts; PRAGMA user_version = 3;").unwrap();
+        let expected = Connection::open_in_memory().unwrap();
+        expected.execute_batch(include_str!("../schema/v3.sql")).unwrap();
+        assert_eq!(definitions(&db).unwrap(), definitions(&expected).unwrap());
+    }
+    fs::remove_file(place.0.join("sysadmd.db.v1")).unwrap();
+    Store::check_all(&place.0).unwrap();
+    let store = place.open().unwrap();
+    holds(&store, 50, 3).await;
+    assert_eq!(store.alert_list().await.unwrap(), []);
+    store.close();
+    has_files(&place, &["sysadmd.db", "sysadmd.db.v3"]);
+    assert_eq!(version(&place), 4);
 }
 
 #[tokio::test]
@@ -144,7 +169,7 @@ async fn everything_is_taken_over_and_a_copy_is_kept() {
     Store::check_all(&place.0).unwrap();
     has_files(&place, &["sysadmd.db", "sysadmd.db.v1"]);
     assert_eq!(files(&place)["sysadmd.db.v1"], 0o600);
-    assert_eq!(version(&place), 3);
+    assert_eq!(version(&place), 4);
 
     // The copy in the place of the database is the database as it was.
     let old = copied(&place, &[COPY]);
@@ -227,7 +252,7 @@ async fn a_crash_just_before_or_after_the_commit() {
         holds(&store, 50, 200).await;
         store.close();
         has_files(&place, names);
-        assert_eq!(version(&place), 3);
+        assert_eq!(version(&place), 4);
     }
 }
 

@@ -45,7 +45,7 @@ macro_rules! each_target {
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             consul::consul_event consul::consul_pattern consul::consul_request
             jsonrpc::jsonrpc
-            plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
+            plugins::alert plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants
             logins::certificate logins::pam_answer logins::pam_question logins::redact logins::resource logins::scope
             machine::chosen_names machine::kernel_files machine::mount_table machine::process_files

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use jsonrpsee_types::Id;
+use protocol::alert::{ALERT_TEXT_BYTES_MAX, Raise, Report, SUBJECT_BYTES_MAX, SYNC_MAX};
 use protocol::deprecated::{ending_members, has_ending};
 use protocol::event::{DATA_BYTES_MAX, TEXT_BYTES_MAX};
 use protocol::link::{
     Call, Cancel, Credit, Frame, Initialize, Initialized, Log, Progress, Published, Shutdown,
-    fault_of,
+    fault_of, method,
 };
 use protocol::manifest::RESERVED_NAMESPACES;
-use protocol::{Draft, Manifest};
+use protocol::{Draft, Json, Manifest};
 use sysadmd::description::Form;
 use sysadmd::description::compare::refused;
 use sysadmd::dispatch::describe_all;
@@ -49,6 +50,27 @@ pub fn frame(data: &[u8]) {
     {
         assert!(draft.message.len() <= TEXT_BYTES_MAX && draft.subject.len() <= TEXT_BYTES_MAX);
         assert!(draft.data.text().len() <= DATA_BYTES_MAX);
+    }
+}
+
+/// What a plugin says of alerts: any line, as any of the three.
+pub fn alert(data: &[u8]) {
+    let Some(Ok(frame)) = utf8(data).map(Frame::parse) else { return };
+    for name in [method::ALERT_RAISE, method::ALERT_CLEAR, method::ALERT_SYNC] {
+        let Ok(report) = fuzzing::read_report(name, &frame) else { continue };
+        assert_eq!(report.check(), Ok(()));
+        let raised = match &report {
+            Report::Raise(raise) => std::slice::from_ref(raise),
+            Report::Sync(sync) => sync.alerts.as_slice(),
+            Report::Clear(_) => &[],
+        };
+        assert!(raised.len() <= SYNC_MAX);
+        for raise in raised {
+            assert!(raise.subject.len() <= SUBJECT_BYTES_MAX);
+            assert!(raise.message.len() <= ALERT_TEXT_BYTES_MAX);
+            let again = Json::of(raise).unwrap().read::<Raise>().unwrap();
+            assert_eq!(again, *raise);
+        }
     }
 }
 

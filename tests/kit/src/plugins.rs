@@ -40,6 +40,7 @@ pub fn manifest(id: &str, behaviour: &[&str]) -> Value {
         "health": { "interval_ms": 500, "timeout_ms": 500 },
         "methods": methods(id),
         "events": classes(id),
+        "alerts": alerts(id),
     })
 }
 
@@ -57,6 +58,12 @@ fn methods(id: &str) -> Value {
         echo,
         sleep,
         method("publish", "mutate", "operator", "Publishes `draft` `n` times, `batch` at once"),
+        method(
+            "ring",
+            "mutate",
+            "operator",
+            "Says `raise`, `clear` or `sync` of alerts, `n` times"
+        ),
         method("fault", "query", "viewer", "Answers with the fault it is given"),
         method("panic", "mutate", "operator", "Panics in the call"),
         method("self", "query", "operator", "Its process: pid, environment, limits, context"),
@@ -88,6 +95,21 @@ fn classes(id: &str) -> Value {
         class("replication.progress", "latest", 0),
         class("replication.finished", "log", 1),
         class("replication.failed", "log", 7),
+    ])
+}
+
+/// `ID.broken`, told at once, and `ID.flapping`, which must be over for a minute; both no more urgent
+/// than 7.
+fn alerts(id: &str) -> Value {
+    json!([
+        {
+            "kind": format!("{id}.broken"),
+            "summary": "It is broken",
+            "advice": "Mend it",
+            "priority_max": 7,
+            "clear_for_s": 0,
+        },
+        { "kind": format!("{id}.flapping"), "priority_max": 7, "clear_for_s": 60 },
     ])
 }
 

@@ -41,6 +41,7 @@ misbehave [--id ID] [--manifest=PATH] BEHAVIOUR [NUMBER]
   wrong-id                says another id in the handshake
   wrong-version           says another version in the handshake
   undeclared-class        publishes classes that its manifest lacks
+  undeclared-alert        raises alerts that its manifest lacks
   too-loud                publishes events of a priority that there is not
   flood N                 publishes N events (default: no end) as requests, ignoring credit
   flood-notifications N   the same as notifications

@@ -97,6 +97,7 @@ fn answer(ctx: &Context, request: &Request) -> Result<Value, Fault> {
         "echo" => Ok(args.clone()),
         "sleep" => sleep(ctx, args),
         "publish" => publish(ctx, args),
+        "ring" => ring(ctx, args),
         "fault" => Err(serde_json::from_value(args["fault"].clone())
             .unwrap_or_else(|error| Fault::bad_request(format!("`fault`: {error}")))),
         "self" => Ok(about(ctx)),
@@ -147,6 +148,28 @@ fn sleep(ctx: &Context, args: &Value) -> Result<Value, Fault> {
             return Err(Fault::new(FaultKind::Cancelled, "the sleep was cut short"));
         }
     }
+}
+
+/// Says of alerts what is asked for: `raise` and `clear`, one after the other, `n` times, or `sync`.
+/// Answers what the daemon said last.
+fn ring(ctx: &Context, args: &Value) -> Result<Value, Fault> {
+    let wrong = |error: serde_json::Error| Fault::bad_request(error.to_string());
+    let mut told = Value::Null;
+    for _ in 0..number(args, "n", 1) {
+        if let Some(raise) = args.get("raise") {
+            let raise: sdk::Raise = serde_json::from_value(raise.clone()).map_err(wrong)?;
+            told = serde_json::to_value(ctx.raise(&raise)?).map_err(wrong)?;
+        }
+        if let Some(clear) = args.get("clear") {
+            let clear: sdk::Clear = serde_json::from_value(clear.clone()).map_err(wrong)?;
+            told = serde_json::to_value(ctx.clear(&clear)?).map_err(wrong)?;
+        }
+    }
+    if let Some(all) = args.get("sync") {
+        let all: Vec<sdk::Raise> = serde_json::from_value(all.clone()).map_err(wrong)?;
+        ctx.sync_alerts(&all)?;
+    }
+    Ok(told)
 }
 
 /// Publishes `draft` `n` times with at most `batch` unanswered; a batch of 0 asks for no answers.

@@ -14,7 +14,7 @@ use protocol::{Class, Draft, Fault, Json};
 use crate::Order;
 use crate::process::linger;
 
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "exit-before-hello",
     "silent",
     "slow-hello",
@@ -27,6 +27,7 @@ const NAMES: [&str; 21] = [
     "wrong-id",
     "wrong-version",
     "undeclared-class",
+    "undeclared-alert",
     "too-loud",
     "flood",
     "flood-notifications",
@@ -137,6 +138,17 @@ impl Rude<'_> {
                 // A class of another plugin, and one of the daemon.
                 say(&Frame::notification(method::PUBLISH, draft("kit.event")));
                 say(&Frame::notification(method::PUBLISH, draft("daemon.stopping")));
+            }
+            "undeclared-alert" => {
+                let alert = |kind| {
+                    Json::from(serde_json::json!({ "kind": kind, "alerts": [{"kind": kind}] }))
+                };
+                say(&Frame::request(1, method::ALERT_RAISE, alert("never.declared")));
+                // One of the daemon, none at all, and no kind.
+                say(&Frame::notification(method::ALERT_CLEAR, alert("daemon.overloaded")));
+                say(&Frame::notification(method::ALERT_SYNC, alert("system.disk-full")));
+                say(&Frame::notification(method::ALERT_RAISE, alert("No Kind")));
+                say(&Frame::notification(method::ALERT_RAISE, Json::default()));
             }
             "too-loud" => {
                 let class = format!("{}.event", self.order.id);
