@@ -188,6 +188,15 @@ async fn a_threshold_of_the_configuration_raises_once_also_after_a_restart() {
     let told = page["events"].as_array().unwrap().iter();
     let told = told.filter(|event| event["subject"] == "/disks/%2F").count();
     assert_eq!(told, 1, "{page:#}");
+    // The condition is one alert, and still is when the plugin has said again what is left.
+    let wanted = json!({"action": "list", "kind": "system.disk-full", "source": "system"});
+    let alerts = admin.call("rpc", "alerts", wanted).await.unwrap();
+    let mut alerts = alerts["alerts"].as_array().unwrap().iter();
+    let alert = alerts.find(|alert| alert["subject"] == "/disks/%2F").expect("an alert");
+    assert_eq!((&alert["state"], &alert["told"]), (&json!("open"), &json!(true)));
+    let args = json!({"filter": {"classes": ["alert.raised"], "subject": format!("/alerts/{}", alert["id"])}});
+    let page = admin.call("events", "list", args).await.unwrap();
+    assert_eq!(page["events"].as_array().map(Vec::len), Some(1), "{page:#}");
     drop(admin);
     running.stop().await;
 }

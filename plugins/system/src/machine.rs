@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sdk::{Context, Draft, Fault, FaultKind, Level, Value, json};
 use serde::Serialize;
 
-use crate::condition::{Change, Conditions, Key, Look, Raised};
+use crate::condition::{Change, Conditions, Key, Look, Raised, Verb};
 use crate::config::Config;
 use crate::facts::{self, Disk, Storage};
 use crate::kind::Kind;
@@ -22,6 +22,8 @@ use crate::watch::bus::Bus;
 use crate::watch::{News, Source};
 use crate::{judge, ledger, story};
 
+/// Alerts that the daemon takes at once.
+const ALERTS_MAX: usize = sdk::SYNC_MAX;
 /// Where raised conditions are kept, so that a new process does not raise them again.
 const KEPT: &str = "conditions.json";
 
@@ -220,8 +222,22 @@ impl Machine {
         let changes = desk.conditions.look(kind.as_str(), now_ms, rule.patience(), looks);
         for change in &changes {
             tell(ctx, story::condition(change));
+            ring(ctx, change);
         }
         keep(ctx, &desk.conditions, &changes);
+    }
+
+    /// Says which alerts an earlier process has left: whatever else it has raised is over.
+    pub(crate) fn tell_what_is_left(&self, ctx: &Context) {
+        let left = {
+            let desk = self.desk();
+            let raised = desk.conditions.raised().iter();
+            let alerts = raised.map(|(key, raised)| story::alert(key, raised));
+            alerts.take(ALERTS_MAX).collect::<Result<Vec<_>, _>>()
+        };
+        if let Err(fault) = left.and_then(|left| ctx.sync_alerts(&left)) {
+            ctx.log(Level::Warn, &format!("the alerts were not brought up to date: {fault}"));
+        }
     }
 
     /// Publishes `system.state` when it says something new, or when it is due.
@@ -347,5 +363,19 @@ fn essence(facts: &Facts<'_>) -> Value {
 fn tell(ctx: &Context, draft: Result<Draft, Fault>) {
     if let Err(fault) = draft.and_then(|draft| ctx.publish_unacknowledged(&draft)) {
         ctx.log(Level::Warn, &format!("an event was not published: {fault}"));
+    }
+}
+
+/// A condition is an alert, too. Like [`tell`] it waits for nothing but credit.
+fn ring(ctx: &Context, change: &Change) {
+    let told = match change.verb {
+        Verb::Cleared => {
+            story::over(&change.key).and_then(|clear| ctx.clear_unacknowledged(&clear))
+        }
+        Verb::Raised | Verb::Repeated => story::alert(&change.key, &change.raised)
+            .and_then(|raise| ctx.raise_unacknowledged(&raise)),
+    };
+    if let Err(fault) = told {
+        ctx.log(Level::Warn, &format!("an alert was not raised or cleared: {fault}"));
     }
 }

@@ -57,6 +57,7 @@ impl Plugin for System {
             None
         };
         let machine = Arc::new(Machine::new(config, bus, news, ctx.state_dir()));
+        machine.tell_what_is_left(ctx);
         watch::begin(&machine, ctx)?;
         // It starts once.
         self.machine.set(machine).ok();

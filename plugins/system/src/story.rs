@@ -1,9 +1,12 @@
 //! What the plugin says about what happened. Pure: facts in, drafts out.
 
-use sdk::{Draft, Fault, Priority, Value, json};
+use sdk::{
+    ALERT_TEXT_BYTES_MAX, Class, Clear, Draft, Fault, Json, Priority, Raise, SUBJECT_BYTES_MAX,
+    Value, json,
+};
 use serde::Serialize;
 
-use crate::condition::{Change, Verb};
+use crate::condition::{Change, Key, Raised, Verb};
 use crate::ledger;
 use crate::state::{self, Facts};
 
@@ -29,6 +32,35 @@ pub(crate) fn condition(change: &Change) -> Result<Draft, Fault> {
     draft.message = format!("{begin}{}", change.raised.trouble.message);
     draft.data = state::condition(&change.key, &change.raised).into();
     Ok(draft)
+}
+
+/// A condition that is raised, as an alert.
+pub(crate) fn alert(key: &Key, raised: &Raised) -> Result<Raise, Fault> {
+    let trouble = &raised.trouble;
+    Ok(Raise {
+        kind: alert_kind(key)?,
+        subject: within(&key.subject, SUBJECT_BYTES_MAX),
+        priority: Some(Priority::clamped(trouble.priority)),
+        message: within(&trouble.message, ALERT_TEXT_BYTES_MAX),
+        advice: within(&trouble.advice, ALERT_TEXT_BYTES_MAX),
+        value: None,
+        data: Json::default(),
+    })
+}
+
+/// A condition that is over, as an alert.
+pub(crate) fn over(key: &Key) -> Result<Clear, Fault> {
+    Ok(Clear { kind: alert_kind(key)?, subject: within(&key.subject, SUBJECT_BYTES_MAX) })
+}
+
+fn alert_kind(key: &Key) -> Result<Class, Fault> {
+    sdk::class(&format!("system.{}", key.kind))
+}
+
+/// The beginning of a text, as much as an alert may hold.
+fn within(text: &str, most: usize) -> String {
+    let end = (0..=text.len().min(most)).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or_default()].to_owned()
 }
 
 /// A list begins anew, with revisions of its own: whoever follows it asks for it again.
