@@ -115,7 +115,7 @@ impl Tls {
 }
 
 fn to_be_made(files: &TlsFiles) -> bool {
-    files.make && !files.certificate.exists() && !files.key.exists()
+    files.make && make::is_possible(files)
 }
 
 /// The certificate the client has shown; the handshake has proven that it has the key and that an

@@ -12,6 +12,7 @@
 #![allow(
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a panic is how a test says what did not come"
 )]
@@ -23,6 +24,7 @@ mod classic;
 mod cloudevents;
 mod conditions;
 mod consul;
+mod crowd;
 mod disks;
 mod documents;
 mod first_minute;
@@ -32,6 +34,7 @@ mod hostile;
 #[path = "../it"]
 #[allow(dead_code, reason = "what these tests do not use of it, the others do")]
 mod it {
+    pub(crate) mod chance;
     pub(crate) mod harness;
     pub(crate) mod http;
     pub(crate) mod villain;
@@ -42,6 +45,7 @@ mod package;
 mod passwords;
 mod place;
 mod snapshots;
+mod syscalls;
 mod untrusted;
 
 /// Runs the future on a runtime that begins here: its threads and children see what this thread has
