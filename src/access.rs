@@ -234,30 +234,38 @@ impl Access {
         credentials.iter().any(|credential| revoked.contains_key(credential))
     }
 
-    /// Whether what somebody asked for in the name of these may still be begun: nothing of it was
-    /// revoked, and a token that was kept as `(id, hash in hexadecimal)` is still good.
+    /// What somebody who has asked for something to be done later may do now; `None` for those of
+    /// whom nothing can be found out but what they could then. Their name is a principal's, and a
+    /// token was kept as `(id, hash in hexadecimal)`.
     ///
     /// # Errors
-    /// `unauthorized` when not, `unavailable` when that cannot be read.
-    pub async fn check_later(
+    /// `unauthorized` when nothing of it is good any more, and `unavailable` when that cannot be
+    /// found out.
+    pub async fn rights_now(
         &self,
+        name: &str,
         credentials: &[Credential],
         token: Option<&(Uuid, String)>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<Rights>, Fault> {
         let revoked = || {
             let sentence = "the login in whose name it was asked for was revoked or has expired";
-            Err(Fault::new(FaultKind::Unauthorized, sentence))
+            Fault::new(FaultKind::Unauthorized, sentence)
         };
         if self.is_any_revoked(credentials) {
-            return revoked();
+            return Err(revoked());
         }
-        let Some((id, hash)) = token else { return Ok(()) };
-        let tokens = self.tokens().await?;
-        let good = tokens.iter().any(|token| {
-            let same = token.id == *id && hex(&token.hash) == *hash;
-            same && token.expires.is_none_or(|expires| expires > self.now())
-        });
-        if good { Ok(()) } else { revoked() }
+        let principal = match (token, name.split_once(':')) {
+            (Some((id, hash)), _) => {
+                let tokens = self.tokens().await?;
+                let kept = tokens.iter().find(|it| it.id == *id && hex(&it.hash) == *hash);
+                kept.and_then(|token| self.holder(token))
+            }
+            (None, Some(("local", user))) => self.0.accounts.by_local_name(user).await?,
+            (None, Some(("user", user))) => self.0.accounts.by_name(user).await?,
+            (None, Some(("cert", of))) => self.certified(of),
+            _ => return Ok(None),
+        };
+        principal.map(|principal| Some(principal.rights)).ok_or_else(revoked)
     }
 
     /// Counts the times at which every login ended at once. A login of an earlier era is over.

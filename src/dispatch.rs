@@ -319,7 +319,7 @@ impl Dispatch {
                 kind: entry.kind,
                 needs: entry.needs,
                 resource: entry.resource.map(Arc::from),
-                secrets: Arc::from([]),
+                secrets: self.secrets_within(method, request),
                 since: entry.since,
                 deprecated: entry.deprecated.and_then(Ending::read).map(Arc::new),
                 ending: None,
@@ -331,6 +331,16 @@ impl Dispatch {
             known;
         let (plugin, needs) = (Some(plugin), Needs::Role(role));
         Ok(Found { plugin, kind, needs, resource, secrets, since, deprecated, ending })
+    }
+
+    /// What is secret among the arguments of a call that is asked for as a job, whichever of its
+    /// actions is meant.
+    fn secrets_within(&self, method: &str, request: &Request) -> Arc<[String]> {
+        let inner = (method == "rpc/jobs").then(|| request.args["method"].as_str()).flatten();
+        let Some(inner) = inner else { return Arc::default() };
+        let known = self.0.host.methods().into_iter().map(|known| known.method);
+        let of_it = known.filter(|known| known.method.eq_ignore_ascii_case(inner));
+        of_it.flat_map(|known| known.secrets).collect()
     }
 
     /// That what this client asks for is on its way out, for the answers of protocols that can say

@@ -11,6 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::class::covers;
 use protocol::{Class, Event, Filter, Role};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The least role that may hear each class, as manifests declare it. Cheap to clone; every clone
 /// is the same table.
@@ -68,6 +70,8 @@ pub struct Layer {
 /// Events that are granted by pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hearing {
+    /// Patterns of methods that are granted beside them: jobs of these methods may be heard of.
+    pub methods: Vec<String>,
     /// Class patterns, of which one must cover the event's class.
     pub classes: Vec<String>,
     /// Subject patterns (exact, or with a trailing `*`), of which one must cover the event's
@@ -96,9 +100,16 @@ impl Sight {
         Self { layers: limiting.collect(), classes }
     }
 
-    /// Whether its holder may hear the event.
+    /// Whether its holder may hear the event. Of a job only those hear who might have asked for it.
     pub fn shows(&self, event: &Event) -> bool {
-        self.shows_class(event.class.as_str(), &event.subject)
+        let (class, subject) = (event.class.as_str(), event.subject.as_str());
+        if self.layers.is_empty() || !is_about_a_job(event) {
+            return self.shows_class(class, subject);
+        }
+        let least = self.classes.least(class);
+        event.data.read::<AboutJob>().is_ok_and(|AboutJob { job }| {
+            self.layers.iter().all(|layer| layer.shows_job(least, &job, (class, subject)))
+        })
     }
 
     /// Whether its holder may hear an event of this class about this subject.
@@ -146,6 +157,12 @@ impl Hash for Sight {
 }
 
 impl Layer {
+    fn shows_job(&self, least: Option<Role>, job: &Job, (class, subject): (&str, &str)) -> bool {
+        let may_ask = self.level >= Some(job.role) || self.hearings.iter().any(|it| it.calls(job));
+        let by_level = least.is_some_and(|least| self.level >= Some(least)) && may_ask;
+        by_level || self.hearings.iter().any(|hearing| hearing.covers(class, subject))
+    }
+
     fn shows(&self, least: Option<Role>, class: &str, subject: &str) -> bool {
         let by_level = least.is_some_and(|least| self.level >= Some(least));
         by_level || self.hearings.iter().any(|hearing| hearing.covers(class, subject))
@@ -157,6 +174,56 @@ impl Hearing {
     pub fn covers(&self, class: &str, subject: &str) -> bool {
         self.classes.iter().any(|pattern| covers(pattern, class))
             && covers_resource(&self.resources, subject)
+    }
+
+    fn calls(&self, job: &Job) -> bool {
+        // What runs commands is asked for by this one action.
+        let action = if job.process_id.is_some() { Some("run") } else { job.action.as_deref() };
+        let is_about = match &job.resource {
+            Some(resource) => covers_resource(&self.resources, resource),
+            None => self.resources.is_empty(),
+        };
+        is_about && self.methods.iter().any(|pattern| covers_method(pattern, &job.method, action))
+    }
+}
+
+/// What is said of a job in the `data` of every event about one.
+#[derive(Deserialize)]
+struct AboutJob {
+    job: Job,
+}
+
+/// As much of a job as says who might have asked for it.
+#[derive(Deserialize)]
+struct Job {
+    method: String,
+    #[serde(default)]
+    action: Option<String>,
+    #[serde(default)]
+    resource: Option<String>,
+    #[serde(default)]
+    process_id: Option<IgnoredAny>,
+    role: Role,
+}
+
+/// Whether the daemon tells of one job; plugins have classes of this family of their own.
+fn is_about_a_job(event: &Event) -> bool {
+    let class = event.class.as_str();
+    event.source == "sysadmd" && class.starts_with("job.") && class != "job.forgotten"
+}
+
+/// Whether a method pattern (`namespace/name`, `namespace/name:action`, `namespace/*` or `*`) covers
+/// a method and its action.
+pub fn covers_method(pattern: &str, method: &str, action: Option<&str>) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    if let Some(namespace) = pattern.strip_suffix("/*") {
+        return method.split_once('/').is_some_and(|(of, _)| of == namespace);
+    }
+    match pattern.split_once(':') {
+        Some((named, wanted)) => named == method && action == Some(wanted),
+        None => pattern == method,
     }
 }
 
@@ -230,7 +297,7 @@ mod tests {
 
     fn hearing(class: &str, resources: &[&str]) -> Hearing {
         let resources = resources.iter().map(|text| (*text).to_owned()).collect();
-        Hearing { classes: vec![class.to_owned()], resources }
+        Hearing { methods: Vec::new(), classes: vec![class.to_owned()], resources }
     }
 
     #[test]

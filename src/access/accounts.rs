@@ -49,6 +49,17 @@ impl Accounts {
         .await
     }
 
+    /// The user whom the kernel has named so on the unix socket, or by a number where there was no
+    /// name.
+    pub(super) async fn by_local_name(&self, name: &str) -> Result<Option<Principal>, Fault> {
+        let named = name.to_owned();
+        let uid = look_up(move || User::from_name(&named).ok().flatten()).await?;
+        match uid.map(|user| user.uid.as_raw()).or_else(|| name.parse().ok()) {
+            Some(uid) => self.by_uid(uid).await,
+            None => Ok(None),
+        }
+    }
+
     fn principal(&self, kind: &str, user: &User) -> Option<Principal> {
         let name = format!("{kind}:{}", user.name);
         if user.uid.is_root() {

@@ -6,7 +6,7 @@ use protocol::Role;
 use protocol::class::covers;
 
 use crate::config::Grant;
-use crate::sight::{Classes, Hearing, Layer, Sight, climbs, covers_resource};
+use crate::sight::{Classes, Hearing, Layer, Sight, climbs, covers_method, covers_resource};
 
 /// What somebody may do. Every layer (their roles, the scope of their token) must allow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +118,7 @@ impl Allowance {
 
     fn sight(&self) -> Layer {
         let hearing = |grant: &Grant| Hearing {
+            methods: grant.methods.clone(),
             classes: grant.classes.clone(),
             resources: grant.resources.clone(),
         };
@@ -127,20 +128,6 @@ impl Allowance {
 
 fn grant_covers(grant: &Grant, method: &str, action: Option<&str>) -> bool {
     grant.methods.iter().any(|pattern| covers_method(pattern, method, action))
-}
-
-/// Whether a method pattern (see [`Grant::methods`]) covers a method and its action.
-fn covers_method(pattern: &str, method: &str, action: Option<&str>) -> bool {
-    if pattern == "*" {
-        return true;
-    }
-    if let Some(namespace) = pattern.strip_suffix("/*") {
-        return method.split_once('/').is_some_and(|(of, _)| of == namespace);
-    }
-    match pattern.split_once(':') {
-        Some((named, wanted)) => named == method && action == Some(wanted),
-        None => pattern == method,
-    }
 }
 
 /// What a call is about: the declared template with its `{names}` replaced by arguments. `None`

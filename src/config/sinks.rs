@@ -1,6 +1,7 @@
 //! `[sinks.NAME]`: where events are delivered to.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use hyper::Uri;
@@ -13,7 +14,7 @@ use super::ConfigError;
 const SINKS_MAX: usize = 64;
 
 /// `[sinks.NAME]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
     /// Where events are sent to, `https://…` or `http://…`. It may hold a secret: it is shown nowhere.
@@ -111,6 +112,19 @@ impl SinkMode {
             Self::Binary => "binary",
             Self::Batch => "batch",
         }
+    }
+}
+
+// Written by hand so that the rest of the URL never gets into a message.
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { classes, mode, .. } = self;
+        let place = self.place();
+        f.debug_struct("Sink")
+            .field("place", &place)
+            .field("classes", classes)
+            .field("mode", mode)
+            .finish_non_exhaustive()
     }
 }
 
@@ -213,6 +227,7 @@ mod tests {
         let sink = &config.sinks["archive"];
         assert_eq!((sink.mode, sink.from, sink.batch), (SinkMode::Structured, SinkStart::Now, 100));
         assert_eq!(sink.place(), "https://hooks.example");
+        assert!(!format!("{config:?}").contains("secret"), "its URL is never printed");
     }
 
     #[test]

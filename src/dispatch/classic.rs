@@ -17,7 +17,11 @@ pub use followed::system;
 
 /// What `dispatcher` says of an event.
 pub fn dispatcher(event: &Event) -> Map<String, Value> {
-    let members: Map<String, Value> = event.data.read().unwrap_or_default();
+    let mut members: Map<String, Value> = event.data.read().unwrap_or_default();
+    if event.class.as_str() != "job.state" {
+        // By it is judged who hears of it; the original knows jobs by their names alone.
+        members.remove("job");
+    }
     match event.class.as_str() {
         // That it begins is told of all jobs alike.
         "job.process" if members.get("state").is_some_and(|state| state == "running") => members,

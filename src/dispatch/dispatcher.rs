@@ -8,10 +8,12 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::jobs::work::{COMMANDS_MAX, Command, Task, check_argv, split};
-use super::jobs::{Wanted, check_name, make_all};
+use super::jobs::state::Job;
+use super::jobs::work::{COMMANDS_MAX, Command, Task, Work, check_argv, split};
+use super::jobs::{Wanted, check_name, make_all, may_see};
 use super::shape::said;
 use super::{Asked, Dispatch};
+use crate::access::Principal;
 
 /// Where the classic protocol puts what waits for nobody.
 const NO_QUEUE: &str = "no_queue";
@@ -109,7 +111,7 @@ pub(super) async fn answer(
     match action {
         "run" => run(dispatch, asked, args).await,
         "kill" => kill(dispatch, args).await,
-        _ => list(dispatch).await,
+        _ => list(dispatch, asked.principal).await,
     }
 }
 
@@ -192,7 +194,7 @@ async fn kill(dispatch: &Dispatch, args: &Value) -> Result<Json, Fault> {
         }
     };
     let mut found = Vec::new();
-    for (id, name, _) in running(dispatch).await {
+    for (id, name, _) in running(dispatch, |_, _| true).await {
         if wanted.contains(&name.as_str()) {
             dispatch.0.jobs.abort(dispatch, id).await?;
             if !found.contains(&name) {
@@ -204,25 +206,32 @@ async fn kill(dispatch: &Dispatch, args: &Value) -> Result<Json, Fault> {
     said(&Killed { killed: Found { jobs: found } })
 }
 
-/// What has not ended.
-async fn list(dispatch: &Dispatch) -> Result<Json, Fault> {
+/// What has not ended, as far as it may be seen.
+async fn list(dispatch: &Dispatch, principal: &Principal) -> Result<Json, Fault> {
     let mut jobs: BTreeMap<String, BTreeMap<String, Shown>> = BTreeMap::new();
     if dispatch.0.jobs.has_had_commands() {
         jobs.insert(NO_QUEUE.to_owned(), BTreeMap::new());
     }
-    for (_, name, (queue, shown)) in running(dispatch).await {
+    let seen = |job: &Job, work: &Work| may_see(principal, job, work);
+    for (_, name, (queue, shown)) in running(dispatch, seen).await {
         let queue = queue.unwrap_or_else(|| NO_QUEUE.to_owned());
         jobs.entry(queue).or_default().insert(name, shown);
     }
     said(&Listed { jobs })
 }
 
-/// What waits or runs: id, name, queue and how it is shown.
-async fn running(dispatch: &Dispatch) -> Vec<(Uuid, String, (Option<String>, Shown))> {
+/// What waits or runs and is wanted: id, name, queue and how it is shown.
+async fn running(
+    dispatch: &Dispatch,
+    is_wanted: impl Fn(&Job, &Work) -> bool,
+) -> Vec<(Uuid, String, (Option<String>, Shown))> {
     let mut found = Vec::new();
     for live in dispatch.0.jobs.all_live() {
         let Task::Commands(commands) = &live.work().task else { continue };
         let job = live.job().await;
+        if !is_wanted(&job, live.work()) {
+            continue;
+        }
         let (Some(name), false) = (job.process_id, job.state.is_end()) else { continue };
         let before = dispatch.0.jobs.before(job.id);
         let shown = Shown {

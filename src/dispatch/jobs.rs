@@ -44,7 +44,7 @@ use crate::store::{Store, StoreError};
 
 pub(super) use answer::{
     Aborted, AwaitEnd, List, Listed, Made, One, ReadLog, Retry, Run, Said, Waited, Whole, answer,
-    check_name,
+    check_name, may_see,
 };
 pub(super) use making::{Wanted, make, make_all};
 
@@ -75,7 +75,7 @@ struct Book {
     plan: Plan,
     /// Those that have not ended.
     live: HashMap<Uuid, Arc<Live>>,
-    /// By actor and key.
+    /// By owner and key.
     keys: HashMap<(String, String), Uuid>,
     /// Those that have ended, the one that ended first in front.
     ended: VecDeque<Ended>,
@@ -214,18 +214,18 @@ impl Jobs {
     /// A job that ran has ended, on record.
     async fn leave(&self, dispatch: &Dispatch, live: &Live) {
         let job = live.job.lock().await.clone();
-        self.note_end(&job);
+        self.note_end(live, &job);
         live.changed.send_modify(|change| change.has_ended = true);
         self.pump(dispatch);
         self.forget().await;
     }
 
-    fn note_end(&self, job: &Job) {
+    fn note_end(&self, live: &Live, job: &Job) {
         let mut book = self.book();
         book.plan.end(job.id);
         book.live.remove(&job.id);
         if let Some(at) = job.ended {
-            let key = job.key.clone().map(|key| (job.actor.clone(), key));
+            let key = job.key.clone().map(|key| (live.work.owner(&job.actor), key));
             book.ended.push_back(Ended { id: job.id, at, key });
         }
     }

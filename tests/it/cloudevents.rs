@@ -3,7 +3,7 @@
 
 mod batch;
 mod bring;
-mod client;
+pub(crate) mod client;
 mod page;
 mod rights;
 mod stream;

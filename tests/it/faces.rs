@@ -1,6 +1,8 @@
 //! The same ten thousand requests by every way in: what one face grants, answers or refuses, the
 //! others do as well.
 
+mod matrix;
+
 use std::collections::BTreeMap;
 
 use kit::client::{SysAdmClient, Target};

@@ -4,6 +4,7 @@ mod bounds;
 mod calls;
 mod dispatcher;
 mod inherited;
+mod rights;
 mod snapshots;
 
 use kit::client::SysAdmClient;

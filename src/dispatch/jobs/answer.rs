@@ -1,20 +1,21 @@
 //! `rpc/jobs`: what clients ask of jobs.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use protocol::{Cursor, Fault, FaultKind, Json, Request};
+use protocol::{Cursor, Fault, FaultKind, Json, Request, Role};
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::log::Log;
 use super::making::TIMEOUT_S;
 use super::record::read;
 use super::state::{Job, State};
-use super::work::{COMMANDS_MAX, Command, Task, Work, check_argv};
+use super::work::{COMMANDS_MAX, Command, Task, Work, check_argv, owner};
 use super::{Abort, Jobs, Wanted, make, unreadable};
 use crate::access::redact::redact;
 use crate::access::{Principal, Wish};
@@ -225,12 +226,13 @@ async fn list(dispatch: &Dispatch, principal: &Principal, args: &Value) -> Resul
     let jobs = &dispatch.0.jobs;
     let page = jobs.0.store.job_list().await.map_err(|error| unreadable(&error))?;
     let cursor = Cursor::after(jobs.0.bus.instance(), page.head);
-    let newest_first = page.jobs.iter().rev().filter_map(read).map(|(job, _)| job);
-    let mut wanted = newest_first.filter(|job| {
+    let newest_first = page.jobs.iter().rev().filter_map(read);
+    let wanted = newest_first.filter(|(job, work)| {
         (states.is_empty() || states.contains(&job.state))
             && actor.as_ref().is_none_or(|actor| *actor == job.actor)
-            && may_see(principal, job)
+            && may_see(principal, job, work)
     });
+    let mut wanted = wanted.map(|(job, _)| job);
     let jobs = wanted.by_ref().take(limit).map(|job| overlaid(dispatch, job)).collect();
     let more = wanted.next().is_some();
     said(&Listed { jobs, more, cursor, head_seq: page.head })
@@ -304,12 +306,42 @@ async fn wait(dispatch: &Dispatch, principal: &Principal, args: &Value) -> Resul
     {
         let mut changed = live.changed.subscribe();
         drop(live);
-        // An error means that it has ended between the look and the wait.
-        timeout(wait, changed.wait_for(|change| change.has_ended)).await.ok();
+        let ended = changed.wait_for(|change| change.has_ended);
+        patiently(dispatch, principal, wait, ended).await?;
         (job, _, result) = seen(dispatch, principal, id).await?;
     }
     let ended = job.state.is_end();
     said(&Waited { job: overlaid(dispatch, job), ended, result })
+}
+
+/// Waits for something, so long at most, and only while the login of whoever waits is good.
+async fn patiently<T>(
+    dispatch: &Dispatch,
+    principal: &Principal,
+    wait: Duration,
+    something: impl Future<Output = T>,
+) -> Result<(), Fault> {
+    let access = &dispatch.0.access;
+    let mut revocations = access.revocations();
+    let left = principal.time_left(dispatch.0.clock.now());
+    let over = sleep(left.map_or(wait, |left| left.min(wait)));
+    let (mut over, mut something) = (pin!(over), pin!(something));
+    loop {
+        if !access.still_counts(principal) {
+            return Err(login_is_over());
+        }
+        tokio::select! {
+            // An error means that it has ended between the look and the wait.
+            _ = &mut something => return Ok(()),
+            () = &mut over => break,
+            Ok(()) = revocations.changed() => {}
+        }
+    }
+    if access.still_counts(principal) { Ok(()) } else { Err(login_is_over()) }
+}
+
+fn login_is_over() -> Fault {
+    Fault::new(FaultKind::Unauthorized, "the login was revoked or has expired")
 }
 
 fn check_wait(wait_s: u64) -> Result<Duration, Fault> {
@@ -374,7 +406,7 @@ async fn log(dispatch: &Dispatch, principal: &Principal, args: &Value) -> Result
     let (piece, ended) = if let Some(live) = live {
         let mut changed = live.changed.subscribe();
         let more = changed.wait_for(|change| change.has_ended || live.said() > from);
-        timeout(wait, more).await.ok();
+        patiently(dispatch, principal, wait, more).await?;
         let has_ended = live.changed.borrow().has_ended;
         let piece = live.read(from, limit);
         let ended = has_ended && piece.next >= live.said();
@@ -409,7 +441,12 @@ pub(in crate::dispatch) struct Aborted {
 
 async fn abort(dispatch: &Dispatch, principal: &Principal, args: &Value) -> Result<Json, Fault> {
     let One { id, .. } = read_args(args)?;
-    seen(dispatch, principal, id).await?;
+    let (job, work, _) = seen(dispatch, principal, id).await?;
+    if !may_end(principal, &job, &work) {
+        let sentence = format!("the job {id} is somebody else's");
+        return Err(Fault::new(FaultKind::Forbidden, sentence)
+            .with_hint("others than its client need the role operator to end it"));
+    }
     let abort = dispatch.0.jobs.abort(dispatch, id).await?;
     let (job, _, _) = seen(dispatch, principal, id).await?;
     let why = match abort {
@@ -465,7 +502,7 @@ async fn seen(
     let kept = dispatch.0.jobs.0.store.job(id).await.map_err(|error| unreadable(&error))?;
     let found = kept.and_then(|(kept, result)| {
         let (job, work) = read(&kept)?;
-        may_see(principal, &job).then_some((job, work, result))
+        may_see(principal, &job, &work).then_some((job, work, result))
     });
     found.ok_or_else(|| {
         Fault::not_found(format!("there is no job {id}"))
@@ -474,11 +511,27 @@ async fn seen(
 }
 
 /// Its own client sees a job, and whoever might have asked for it.
-pub(in crate::dispatch) fn may_see(principal: &Principal, job: &Job) -> bool {
+pub(in crate::dispatch) fn may_see(principal: &Principal, job: &Job, work: &Work) -> bool {
+    is_own(principal, job, work) || might_have_asked(principal, job, job.role)
+}
+
+/// Its own client ends a job, and of those who see it whoever is more than a viewer.
+fn may_end(principal: &Principal, job: &Job, work: &Work) -> bool {
+    is_own(principal, job, work) || might_have_asked(principal, job, job.role.max(Role::Operator))
+}
+
+fn is_own(principal: &Principal, job: &Job, work: &Work) -> bool {
+    owner(&principal.name, principal.token()) == work.owner(&job.actor)
+}
+
+fn might_have_asked(principal: &Principal, job: &Job, least: Role) -> bool {
+    principal.rights.may_call(&wish(job, least))
+}
+
+/// The call that asks for such a job, for somebody of this role at least.
+pub(super) fn wish(job: &Job, least: Role) -> Wish<'_> {
     let action = if job.process_id.is_some() { Some("run") } else { job.action.as_deref() };
-    let wish =
-        Wish { method: &job.method, action, least: job.role, resource: job.resource.as_deref() };
-    principal.name == job.actor || principal.rights.may_call(&wish)
+    Wish { method: &job.method, action, least, resource: job.resource.as_deref() }
 }
 
 /// A job with what is not on record: how far it is at this moment, and who is before it.

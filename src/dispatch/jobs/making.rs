@@ -213,7 +213,7 @@ async fn enter(dispatch: &Dispatch, client: &str, lives: Vec<Arc<Live>>) -> Resu
         match recorded {
             Ok(()) => {
                 if let Some(key) = job.key.clone() {
-                    book.keys.insert((job.actor.clone(), key), job.id);
+                    book.keys.insert((live.work.owner(&job.actor), key), job.id);
                 }
                 let place = place(dispatch, &job, &live.work);
                 book.live.insert(job.id, live);
@@ -237,7 +237,7 @@ impl Jobs {
         key: &str,
         work: &Work,
     ) -> Result<Option<Uuid>, Fault> {
-        let known = (asked.principal.name.clone(), key.to_owned());
+        let known = (work.owner(&asked.principal.name), key.to_owned());
         let Some(id) = self.book().keys.get(&known).copied() else { return Ok(None) };
         let kept = self.0.store.job(id).await.map_err(|error| unreadable(&error))?;
         let Some((_, before)) = kept.as_ref().and_then(|(kept, _)| read(kept)) else {

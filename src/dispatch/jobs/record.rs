@@ -91,11 +91,11 @@ impl Jobs {
         for kept in page.jobs {
             let Some((job, work)) = read(&kept) else { continue };
             if let Some(key) = &job.key {
-                self.book().keys.insert((job.actor.clone(), key.clone()), job.id);
+                self.book().keys.insert((work.owner(&job.actor), key.clone()), job.id);
             }
             match kept.ended {
                 Some(at) => {
-                    let key = job.key.clone().map(|key| (job.actor.clone(), key));
+                    let key = job.key.clone().map(|key| (work.owner(&job.actor), key));
                     ended.push(Ended { id: job.id, at, key });
                 }
                 None => self.take_up(dispatch, job, work).await,
@@ -133,7 +133,7 @@ impl Jobs {
         }
         self.record_end(&live, ending, Json::default()).await;
         let job = live.job.lock().await.clone();
-        self.note_end(&job);
+        self.note_end(&live, &job);
     }
 }
 
@@ -194,6 +194,18 @@ pub(super) fn draft(
 pub(super) fn shown(job: &Job) -> Value {
     // A job has only texts and numbers, so it always has a JSON form.
     serde_json::to_value(job).unwrap_or_default()
+}
+
+/// As much of a job as says who may hear of it: `sight` reads it in every event about one.
+pub(super) fn about(job: &Job) -> Value {
+    let Job { id, method, action, resource, process_id, actor, role, .. } = job;
+    let mut about = json!({ "id": id, "method": method, "actor": actor, "role": role });
+    for (name, text) in [("action", action), ("resource", resource), ("process_id", process_id)] {
+        if let Some(text) = text {
+            about[name] = text.as_str().into();
+        }
+    }
+    about
 }
 
 fn stored(job: &Job, work: &Work) -> Result<StoredJob, Fault> {

@@ -11,7 +11,8 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::record::draft;
+use super::answer::wish;
+use super::record::{about, draft};
 use super::state::{Ending, Step};
 use super::tell::{self, Report};
 use super::work::{Command, Task};
@@ -55,8 +56,7 @@ pub(super) async fn run(dispatch: Dispatch, live: Arc<Live>) {
 async fn begin(dispatch: &Dispatch, live: &Live) -> Result<Kind, Option<Ending>> {
     let jobs = &dispatch.0.jobs;
     let failed = |fault| Some(Ending::Failed(fault));
-    let access = &dispatch.0.access;
-    access.check_later(&live.credentials, live.work.token.as_ref()).await.map_err(failed)?;
+    may_still(dispatch, live).await.map_err(failed)?;
     let kind = match &live.work.task {
         Task::Commands(_) => Kind::Mutate,
         Task::Call(request) => is_ready(dispatch, live, request).await?,
@@ -76,6 +76,19 @@ async fn begin(dispatch: &Dispatch, live: &Live) -> Result<Kind, Option<Ending>>
         drop(job);
         sleep(AGAIN).await;
     }
+}
+
+/// Looks whether its client might ask for it today: it may have waited long, also while the daemon
+/// was away and its roles were changed.
+async fn may_still(dispatch: &Dispatch, live: &Live) -> Result<(), Fault> {
+    let job = live.job().await;
+    let (access, token) = (&dispatch.0.access, live.work.token.as_ref());
+    let rights = access.rights_now(&job.actor, &live.credentials, token).await?;
+    if rights.is_none_or(|rights| rights.may_call(&wish(&job, job.role))) {
+        return Ok(());
+    }
+    let sentence = format!("{} may not have it done any more", job.actor);
+    Err(Fault::new(FaultKind::Forbidden, sentence))
 }
 
 /// Waits for a plugin that is just starting.
@@ -196,7 +209,9 @@ impl Jobs {
     async fn tell(&self, live: &Live) {
         let shown = live.shown();
         let message = shown.as_ref().map(|shown| shown.message.clone()).unwrap_or_default();
-        let data = json!({ "id": live.id, "progress": shown, "log_bytes": live.said() });
+        let job = about(&*live.job.lock().await);
+        let data =
+            json!({ "id": live.id, "progress": shown, "log_bytes": live.said(), "job": job });
         let Ok(draft) = draft("job.progress", format!("/jobs/{}", live.id), &message, data) else {
             return;
         };

@@ -12,7 +12,7 @@ use protocol::manifest::Retain;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::record::draft;
+use super::record::{about, draft};
 use super::state::{Job, State};
 use super::work::{Command, Task};
 use super::{Jobs, Live, locked};
@@ -202,6 +202,7 @@ async fn publish(jobs: &Jobs, job: &Job, (class, retain): (&str, Retain), mut da
     let message = format!("process {process_id} is {state}");
     data["process_id"] = process_id.into();
     data["job_id"] = job.id.to_string().into();
+    data["job"] = about(job);
     let Ok(draft) = draft(class, format!("/jobs/{}", job.id), &message, data) else {
         return;
     };

@@ -52,6 +52,11 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// Who it is done for, of those who are called so.
+    pub(crate) fn owner(&self, actor: &str) -> String {
+        owner(actor, self.token.as_ref().map(|(id, _)| *id))
+    }
+
     /// As it may lie on a disk.
     pub(crate) fn kept(&self) -> Self {
         let mut kept = self.clone();
@@ -78,6 +83,11 @@ pub(crate) fn token_of(principal: &Principal) -> Option<(Uuid, String)> {
         Credential::Token(id, hash) => Some((*id, hex(hash))),
         _ => None,
     })
+}
+
+/// Who a job belongs to: several tokens may bear one name.
+pub(crate) fn owner(actor: &str, token: Option<Uuid>) -> String {
+    token.map_or_else(|| actor.to_owned(), |token| format!("{actor} {token}"))
 }
 
 /// Checks the words of a command.

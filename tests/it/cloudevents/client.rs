@@ -12,23 +12,23 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::harness::{Door, PATIENCE};
 
-pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 /// One stream.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     socket: WebSocketStream<Box<dyn Bytes>>,
 }
 
 impl Stream {
     /// Opens one on the unix socket.
-    pub(super) async fn open(door: &Door, query: &str) -> Self {
+    pub(crate) async fn open(door: &Door, query: &str) -> Self {
         let stream = UnixStream::connect(&door.socket).await.expect("a connection");
         Self::over(Box::new(stream), query, &[]).await.expect("a stream")
     }
 
     /// Opens one over TLS with this token.
-    pub(super) async fn remote(door: &Door, query: &str, token: &str) -> Self {
+    pub(crate) async fn remote(door: &Door, query: &str, token: &str) -> Self {
         let stream = kit::client::tls(door.tls()).await.expect("a connection");
         let login = format!("Bearer {token}");
         let headers = [("Authorization", login.as_str())];
@@ -36,7 +36,7 @@ impl Stream {
     }
 
     /// Opens one with these headers beside the usual ones; the status of a refusal.
-    pub(super) async fn over(
+    pub(crate) async fn over(
         stream: Box<dyn Bytes>,
         query: &str,
         headers: &[(&'static str, &str)],
@@ -65,12 +65,12 @@ impl Stream {
     }
 
     /// Says something.
-    pub(super) async fn say(&mut self, text: &str) {
+    pub(crate) async fn say(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.expect("it is sent");
     }
 
     /// The next event, or the code and reason of the end.
-    pub(super) async fn came(&mut self) -> Result<(CloudEvent, Value), (u16, String)> {
+    pub(crate) async fn came(&mut self) -> Result<(CloudEvent, Value), (u16, String)> {
         loop {
             let came = timeout(PATIENCE, self.socket.next()).await.expect("something comes");
             match came {
@@ -89,12 +89,12 @@ impl Stream {
     }
 
     /// The next event.
-    pub(super) async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         self.came().await.expect("the stream goes on").1
     }
 
     /// The next event that is no heartbeat.
-    pub(super) async fn event(&mut self) -> Value {
+    pub(crate) async fn event(&mut self) -> Value {
         loop {
             let event = self.next().await;
             if event["type"] != "cloudevents.heartbeat" {
@@ -104,7 +104,7 @@ impl Stream {
     }
 
     /// Reads so many ticks; their numbers and the last cursor.
-    pub(super) async fn ticks(&mut self, count: usize) -> (Vec<u64>, String) {
+    pub(crate) async fn ticks(&mut self, count: usize) -> (Vec<u64>, String) {
         let (mut numbers, mut cursor) = (Vec::new(), String::new());
         while numbers.len() < count {
             let event = self.event().await;
@@ -115,7 +115,7 @@ impl Stream {
     }
 
     /// Reads to the end: its code and reason.
-    pub(super) async fn closed(&mut self) -> (u16, String) {
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
         loop {
             if let Err(end) = self.came().await {
                 return end;
