@@ -1,14 +1,17 @@
 //! A hundred thousand events of classes and subjects at random, and clients whose rights differ:
-//! each hears what its rights say, all of it and nothing else, pushed, replayed, as a snapshot and
-//! in history.
+//! each hears what its rights say, all of it and nothing else: pushed, replayed, as a snapshot and
+//! in history, in every protocol that has a way out for events.
 //!
 //! What that is says [`Who::hears`], which shares no code with the daemon.
+
+mod consul;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kit::client::{SysAdmClient, Target};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::chance::Chance;
@@ -46,6 +49,9 @@ resources = ["/tank", "/tank/*"]
 methods = ["events/subscribe", "events/list"]
 classes = ["kit.top", "user.*"]
 resources = ["/pool*"]
+[[roles.board.grants]]
+classes = ["consul.event"]
+resources = ["/consul/pool*"]
 "#;
 
 /// A client by its rights.
@@ -78,8 +84,14 @@ impl Who {
                 let is_secret = matches!(class, "kit.secret.plan" | "kit.secret.key");
                 of_everybody || is_secret && (subject == "/tank" || below("/tank/"))
             }
-            Self::Board => class == "kit.top" && below("/pool"),
-            Self::Scoped => class == "kit.ops" && below("/tank/"),
+            Self::Board => {
+                class == "kit.top" && below("/pool")
+                    || class == consul::CLASS && below("/consul/pool")
+            }
+            Self::Scoped => {
+                class == "kit.ops" && below("/tank/")
+                    || class == consul::CLASS && below("/consul/tank/")
+            }
         }
     }
 
@@ -94,8 +106,9 @@ impl Who {
         };
         let mut args = json!({"name": "leaks", "role": role});
         if self == Self::Scoped {
-            let classes = ["kit.ops", "kit.secret.*"];
-            args["scope"] = json!({"classes": classes, "resources": ["/tank/*"]});
+            let classes = ["kit.ops", "kit.secret.*", "consul.*"];
+            let resources = ["/tank/*", "/consul/tank/*"];
+            args["scope"] = json!({"classes": classes, "resources": resources});
         }
         let made = door.make_token(args).await;
         made["token"].as_str().expect("a token").to_owned()
@@ -161,17 +174,29 @@ impl Heard {
         let all = self.plan.kept_for(self.who);
         while self.kept < all {
             let text = client.text().await;
-            if let Some(class) = member(&text, "\"class\":\"") {
-                let subject = member(&text, "\"subject\":\"").expect("a subject");
+            if let Some(class) = class_of(&text) {
+                // An empty one is no attribute of a CloudEvent.
+                let subject = member(&text, "\"subject\":\"").unwrap_or_default();
                 let number = text.split_once("\"n\":").map(|(_, rest)| leading(rest));
                 self.take(class, subject, number);
-            } else if text.contains("\"name\":\"gap\"") || text.contains("\"type\":\"gap\"") {
+            } else if text.contains("\"type\":\"cloudevents.gap\"")
+                || text.contains("\"name\":\"gap\"")
+                || text.contains("\"type\":\"gap\"")
+            {
                 // Of what is not kept something was missed: only they may know how much.
                 assert!(self.who.hears(UNKEPT, ""), "LEAK to {:?} by a gap: {text}", self.who);
             }
         }
         client.close().await;
     }
+}
+
+/// The class of an event in any protocol; of nothing else that comes.
+fn class_of(text: &str) -> Option<&str> {
+    if text.starts_with("{\"specversion\":") {
+        return member(text, "\"type\":\"").filter(|kind| !kind.starts_with("cloudevents."));
+    }
+    member(text, "\"class\":\"")
 }
 
 /// What stands behind `name` up to the next quotation mark; nothing here needs escapes.
@@ -220,6 +245,18 @@ async fn jsonrpc_subscriber(at: &Running, token: &str) -> SysAdmClient {
     client
 }
 
+/// A stream of CloudEvents.
+async fn stream(at: &Running, token: &str) -> SysAdmClient {
+    let target = Target::Plain { addr: at.addresses[1], token: None };
+    let login = format!("Bearer {token}");
+    let headers =
+        [("Authorization", login.as_str()), ("Sec-WebSocket-Protocol", "cloudevents.json")];
+    let connected = SysAdmClient::connect_at(target, "/cloudevents", &headers).await;
+    let mut client = connected.expect("a connection");
+    while !client.text().await.contains("\"cloudevents.subscribed\"") {}
+    client
+}
+
 async fn publish(admin: &mut SysAdmClient, plan: &Plan, numbers: std::ops::Range<usize>) {
     for first in numbers.step_by(BATCH) {
         let drafts: Vec<Value> = (first..first + BATCH).map(|number| plan.draft(number)).collect();
@@ -240,6 +277,32 @@ async fn history(client: &mut SysAdmClient, mut heard: Heard) {
             break;
         }
         after = page["resume"].clone();
+    }
+    assert_eq!(heard.kept, heard.plan.kept_for(heard.who), "{:?} {}", heard.who, heard.way);
+}
+
+/// All of history in batches of CloudEvents.
+async fn batches(at: &Running, token: &str, mut heard: Heard) {
+    let login = [format!("Authorization: Bearer {token}")];
+    let mut next = "limit=1000".to_owned();
+    loop {
+        let request = http::request("GET", &format!("/cloudevents?{next}"), &login, "");
+        let stream = TcpStream::connect(at.addresses[1]).await.expect("a connection");
+        let reply = http::over(stream, &request).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let batch = reply.json();
+        let batch = batch.as_array().expect("an array");
+        for event in batch {
+            let subject = event["subject"].as_str().unwrap_or_default();
+            let number = event["data"]["data"]["n"].as_u64().map(|n| usize::try_from(n).unwrap());
+            heard.take(event["type"].as_str().expect("a type"), subject, number);
+        }
+        let link = reply.header("Link").and_then(|link| link.strip_prefix("</cloudevents?"));
+        let link = link.and_then(|link| link.split_once('>')).map(|(query, _)| query);
+        if batch.is_empty() {
+            break;
+        }
+        link.expect("a link").clone_into(&mut next);
     }
     assert_eq!(heard.kept, heard.plan.kept_for(heard.who), "{:?} {}", heard.who, heard.way);
 }
@@ -282,7 +345,8 @@ async fn snapshot(at: &Running, token: &str, who: Who) {
 async fn of_a_hundred_thousand_events_none_comes_to_somebody_it_is_not_for() {
     let running = site().start().await;
     running.ready("kit").await;
-    let plan = Arc::new(Plan::by(&mut Chance::new()));
+    let mut chance = Chance::new();
+    let plan = Arc::new(Plan::by(&mut chance));
     let mut tokens = Vec::new();
     for who in Who::ALL {
         tokens.push((who, who.token(&running).await));
@@ -293,7 +357,11 @@ async fn of_a_hundred_thousand_events_none_comes_to_somebody_it_is_not_for() {
         listening.spawn(Heard::new(*who, "push", &plan).listen(client));
         let client = jsonrpc_subscriber(&running, token).await;
         listening.spawn(Heard::new(*who, "JSON-RPC", &plan).listen(client));
+        let client = stream(&running, token).await;
+        listening.spawn(Heard::new(*who, "CloudEvents", &plan).listen(client));
     }
+    let mut firing = JoinSet::new();
+    firing.spawn(consul::fire(running.admin().await, chance.split()));
     let mut admin = running.admin().await;
     publish(&mut admin, &plan, 0..EVENTS / 2).await;
     for (who, token) in &tokens {
@@ -304,7 +372,10 @@ async fn of_a_hundred_thousand_events_none_comes_to_somebody_it_is_not_for() {
     while let Some(ended) = listening.join_next().await {
         ended.expect("everything that is for them has come, and nothing else");
     }
+    let fired = firing.join_next().await.expect("a task").expect("all are fired");
     for (who, token) in &tokens {
+        consul::check_lists(&running, token, *who, &fired).await;
+        batches(&running, token, Heard::new(*who, "CloudEvents batch", &plan)).await;
         let mut client = running.remote(token).await;
         history(&mut client, Heard::new(*who, "list", &plan)).await;
         rest_page(&running, token, Heard::new(*who, "REST", &plan)).await;

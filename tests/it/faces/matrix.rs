@@ -307,7 +307,9 @@ async fn who_may_fire_and_hear_what_is_the_same_on_every_face() {
         let heard = join_all(some.iter().map(|(_, asker)| asker.hear())).await;
         for ((row, _), ways) in some.iter().zip(heard) {
             pairs += ways.len() * EVENTS.len();
-            ways.iter().for_each(|(way, heard)| check(row, way, heard));
+            for (way, heard) in &ways {
+                check(row, way, heard);
+            }
         }
     }
     println!("{pairs} pairs of somebody and something to fire or hear, each by one way");
@@ -318,8 +320,8 @@ async fn who_may_fire_and_hear_what_is_the_same_on_every_face() {
 }
 
 /// Whether what was heard by one way is what this row lets hear.
-fn check((role, scope, _, hears): &Row, way: &str, heard: &[(String, String)]) {
-    for (event, may) in EVENTS.into_iter().zip(*hears) {
+fn check((role, scope, _, may_hear): &Row, way: &str, heard: &[(String, String)]) {
+    for (event, may) in EVENTS.into_iter().zip(*may_hear) {
         let is_there = heard.iter().any(|(class, of)| class == event.class && of == event.subject);
         let may = may && (!way.starts_with("Consul") || event.method == "consul/fire");
         assert_eq!(is_there, may, "{role} {scope} hears {event:?} by {way}: {heard:?}");
