@@ -308,7 +308,7 @@ impl Access {
 
     fn penalties<T>(&self, of: impl FnOnce(&mut Penalties, Time) -> T) -> T {
         let mut penalties = self.0.penalties.lock().unwrap_or_else(PoisonError::into_inner);
-        of(&mut penalties, self.now())
+        of(&mut penalties, self.0.clock.steady())
     }
 
     fn now(&self) -> Time {

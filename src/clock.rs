@@ -7,10 +7,13 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::Time;
 use uuid::Uuid;
+
+/// How much faster the time of day may pass than time: whoever corrects a clock does it slowly.
+const DRIFT: Duration = Duration::from_hours(1);
 
 /// A handle on the clock; clones share one sequence of stamps.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ struct Inner {
     source: Source,
     /// The microseconds of the newest stamp, or the floor set by [`Clock::advance_to`].
     last: AtomicU64,
+    /// When this clock was made: the time of day in microseconds, and by the clock that nobody sets.
+    begun: (u64, Instant),
     /// Keyed from the system's randomness once per clock: makes the ids of two hosts differ.
     salt: RandomState,
 }
@@ -52,7 +57,9 @@ impl Clock {
     }
 
     fn of(source: Source) -> Self {
-        Self(Arc::new(Inner { source, last: AtomicU64::new(0), salt: RandomState::new() }))
+        let (last, salt) = (AtomicU64::new(0), RandomState::new());
+        let begun = (system_micros(), Instant::now());
+        Self(Arc::new(Inner { source, last, begun, salt }))
     }
 
     /// The time of day. It may go backwards when somebody sets the system's clock.
@@ -61,6 +68,23 @@ impl Clock {
             Source::System => Time::from_micros(system_micros()),
             Source::Fake(micros) => Time::from_micros(micros.load(Ordering::SeqCst)),
         }
+    }
+
+    /// The time of day as it would be if nobody had set the clock since this one was made: for what
+    /// has to be waited for.
+    pub fn steady(&self) -> Time {
+        let (begun, since) = self.0.begun;
+        match &self.0.source {
+            Source::System => Time::from_micros(begun.saturating_add(micros_of(since.elapsed()))),
+            Source::Fake(_) => self.now(),
+        }
+    }
+
+    /// The time by which what is kept grows old, in microseconds since 1970: the time of day, but
+    /// never much further from where it began than time has passed since. So somebody who sets the
+    /// clock far ahead, or a network that does, makes nothing old that is not.
+    pub fn now_for_ages(&self) -> u64 {
+        self.now().micros().min(self.steady().micros().saturating_add(micros_of(DRIFT)))
     }
 
     /// A new stamp, later than all before it: the time of day, or one microsecond after the last
@@ -130,6 +154,17 @@ mod tests {
     use uuid::Variant;
 
     use super::*;
+
+    #[test]
+    fn a_clock_that_nobody_has_set_is_steady() {
+        let clock = Clock::system();
+        let (steady, now) = (clock.steady().micros(), clock.now().micros());
+        assert!(steady.abs_diff(now) < 1_000_000, "{steady} {now}");
+        assert!(clock.now_for_ages() >= steady);
+        let fake = Clock::fake(Time::from_micros(5));
+        fake.set(Time::from_micros(3));
+        assert_eq!((fake.steady().micros(), fake.now_for_ages()), (3, 3));
+    }
 
     proptest! {
         #[test]

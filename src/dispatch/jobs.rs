@@ -254,9 +254,9 @@ impl Jobs {
 
     /// Forgets what has been kept long enough.
     async fn forget(&self) {
-        let now = self.now();
+        let now = self.0.clock.now_for_ages();
         let settings = self.settings();
-        let oldest = settings.kept_age().map_or(0, |age| now.micros().saturating_sub(micros(age)));
+        let oldest = settings.kept_age().map_or(0, |age| now.saturating_sub(micros(age)));
         loop {
             let old = {
                 let mut book = self.book();

@@ -252,7 +252,7 @@ impl Writer {
 
     /// One step of retention, and a look at the size of the write-ahead log.
     fn tidy(&mut self) {
-        let now = self.clock.now().micros();
+        let now = self.clock.now_for_ages();
         match self.retention.step(&mut self.db, self.progress.bounds(), now) {
             Ok(step) => self.progress.forget(step.oldest),
             Err(failure) => {

@@ -53,6 +53,8 @@ pub(crate) struct Site {
     pub(crate) open_files: Option<u64>,
     /// What a [`Program`] is told to log, as in `SYSADMD_LOG`.
     pub(crate) log: Option<&'static str>,
+    /// What a [`Program`] finds in its environment beside what this test has.
+    pub(crate) environment: Vec<(String, String)>,
     /// Whether a [`Program`] runs as some person when this test runs as root.
     pub(crate) as_person: bool,
 }
@@ -70,6 +72,7 @@ impl Site {
             plain: false,
             open_files: None,
             log: None,
+            environment: Vec::new(),
             as_person: false,
         }
     }

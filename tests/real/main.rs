@@ -21,6 +21,7 @@ mod booted;
 mod brute_force;
 mod canaries;
 mod classic;
+mod clock;
 mod cloudevents;
 mod conditions;
 mod consul;

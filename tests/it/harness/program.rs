@@ -52,6 +52,7 @@ impl Program {
         if site.plain {
             command.args(["--listen-plain", "127.0.0.1:0"]);
         }
+        command.envs(site.environment.iter().cloned());
         command.envs(site.log.map(|wanted| ("SYSADMD_LOG", wanted)));
         let process = Process::start(&mut command);
         let log = Arc::clone(&process.log);
