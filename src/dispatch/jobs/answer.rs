@@ -301,13 +301,14 @@ async fn wait(dispatch: &Dispatch, principal: &Principal, args: &Value) -> Resul
     let AwaitEnd { id, wait_s, .. } = read_args(args)?;
     let wait = check_wait(wait_s)?;
     let (mut job, _, mut result) = seen(dispatch, principal, id).await?;
-    if !job.state.is_end()
-        && let Some(live) = dispatch.0.jobs.live(id)
-    {
-        let mut changed = live.changed.subscribe();
-        drop(live);
-        let ended = changed.wait_for(|change| change.has_ended);
-        patiently(dispatch, principal, wait, ended).await?;
+    if !job.state.is_end() {
+        // None of them lives that has ended since the look.
+        if let Some(live) = dispatch.0.jobs.live(id) {
+            let mut changed = live.changed.subscribe();
+            drop(live);
+            let ended = changed.wait_for(|change| change.has_ended);
+            patiently(dispatch, principal, wait, ended).await?;
+        }
         (job, _, result) = seen(dispatch, principal, id).await?;
     }
     let ended = job.state.is_end();
