@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{DATA_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::event::{DATA_BYTES_MAX, TEXT_BYTES_MAX, check_bounds};
 use crate::{Class, Json, Priority};
 
 /// The longest subject of an alert, in bytes.
@@ -151,12 +151,7 @@ impl Raise {
             ("subject", self.subject.len(), SUBJECT_BYTES_MAX),
             ("data", self.data.text().len(), ALERT_DATA_BYTES_MAX),
         ];
-        match bounds.iter().find(|(_, bytes, most)| bytes > most) {
-            Some((part, bytes, most)) => {
-                Err(format!("the alert's {part} has {bytes} bytes; at most {most} are allowed"))
-            }
-            None => Ok(()),
-        }
+        check_bounds("alert", &bounds)
     }
 }
 

@@ -51,12 +51,21 @@ impl Draft {
             ("subject", self.subject.len(), TEXT_BYTES_MAX),
             ("data", self.data.text().len(), DATA_BYTES_MAX),
         ];
-        match bounds.iter().find(|(_, bytes, most)| bytes > most) {
-            Some((part, bytes, most)) => {
-                Err(format!("the event's {part} has {bytes} bytes; at most {most} are allowed"))
-            }
-            None => Ok(()),
+        check_bounds("event", &bounds)
+    }
+}
+
+/// Whether every part of something has at most its bytes: parts are a name, their bytes and the
+/// most they may have.
+///
+/// # Errors
+/// The sentence to answer with: it names the first part that has more.
+pub(crate) fn check_bounds(what: &str, parts: &[(&str, usize, usize)]) -> Result<(), String> {
+    match parts.iter().find(|(_, bytes, most)| bytes > most) {
+        Some((part, bytes, most)) => {
+            Err(format!("the {what}'s {part} has {bytes} bytes; at most {most} are allowed"))
         }
+        None => Ok(()),
     }
 }
 
