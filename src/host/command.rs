@@ -3,22 +3,22 @@
 //! It is started through `sysadmd launch --watch`, which ends the group when the daemon dies; so
 //! nothing goes on that nobody watches.
 
-use std::ffi::OsStr;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep_until};
 
-use super::launch::{Report, watch_arguments};
+use super::launch::{INPUT_BYTES_MAX, Report, watch_arguments};
 use super::process::{Process, describe};
 use crate::lifecycle::Stop;
 
@@ -29,12 +29,14 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Bytes that are still taken in when it has ended: others may hold its output open and go on.
 const REMAINS_BYTES: usize = 1 << 20;
 /// Bytes of the longest report.
-const REPORT_BYTES: u64 = 4096;
+const REPORT_BYTES: usize = 4096;
 
 /// What is to be run.
 pub struct CommandRun<'a> {
     /// Program and arguments.
     pub argv: &'a [String],
+    /// What it reads on its standard input, and then its end; up to [`INPUT_BYTES_MAX`].
+    pub input: &'a [u8],
     /// Takes what it prints, on standard output and standard error alike. It must not wait.
     pub output: &'a (dyn Fn(&[u8]) + Send + Sync),
     /// Set to have its whole group ended: first SIGTERM, five seconds later SIGKILL.
@@ -57,7 +59,12 @@ pub(super) async fn run(launcher: Option<&Path>, run: CommandRun<'_>) -> Command
     let Some(launcher) = launcher else {
         return CommandEnd::NotStarted("there is no launcher to start it".to_owned());
     };
-    match begin(launcher, run.argv) {
+    let begun = async {
+        let mut running = begin(launcher, &run)?;
+        running.hand(run.input).await?;
+        Ok::<_, io::Error>(running)
+    };
+    match begun.await {
         Ok(running) => running.live(&run).await,
         Err(error) => {
             tracing::warn!(%error, "a command could not be begun");
@@ -69,18 +76,23 @@ pub(super) async fn run(launcher: Option<&Path>, run: CommandRun<'_>) -> Command
 struct Running {
     process: Process,
     output: Receiver,
-    /// Closed when the daemon is gone; says how the command ended.
+    /// Closed when the daemon is gone; takes the input, and says how the command ended.
     line: UnixStream,
 }
 
-fn begin(launcher: &Path, argv: &[String]) -> io::Result<Running> {
-    let (line, other_end) = UnixStream::pair()?;
+fn begin(launcher: &Path, run: &CommandRun<'_>) -> io::Result<Running> {
+    if run.input.len() > INPUT_BYTES_MAX {
+        return Err(io::Error::other(format!("it would read more than {INPUT_BYTES_MAX} bytes")));
+    }
+    let (line, other_end) = StdUnixStream::pair()?;
+    line.set_nonblocking(true)?;
+    let line = UnixStream::from_std(line)?;
     let (output, writer) = io::pipe()?;
     let mut command = Command::new(launcher);
     command
         .env_clear()
-        .args(watch_arguments().map(OsStr::new))
-        .args(argv)
+        .args(watch_arguments(run.input.len()))
+        .args(run.argv)
         .current_dir("/")
         .stdin(OwnedFd::from(other_end))
         .stdout(writer.try_clone()?)
@@ -98,6 +110,11 @@ enum Wake {
 }
 
 impl Running {
+    /// Hands it what it is to read; whoever takes it does so before the command begins.
+    async fn hand(&mut self, input: &[u8]) -> io::Result<()> {
+        self.line.write_all(input).await
+    }
+
     async fn live(mut self, run: &CommandRun<'_>) -> CommandEnd {
         let mut buffer = BytesMut::with_capacity(PIECE_BYTES);
         let (mut is_open, mut kill_at) = (true, None);
@@ -149,10 +166,12 @@ impl Running {
     fn end_of(self, status: io::Result<ExitStatus>) -> CommandEnd {
         let mut said = Vec::new();
         // It has ended, so whatever it said is here.
-        self.line
-            .set_nonblocking(true)
-            .and_then(|()| (&self.line).take(REPORT_BYTES).read_to_end(&mut said))
-            .ok();
+        let mut piece = [0; REPORT_BYTES];
+        while said.len() < REPORT_BYTES
+            && let Ok(bytes @ 1..) = self.line.try_read(&mut piece)
+        {
+            said.extend_from_slice(&piece[..bytes]);
+        }
         match serde_json::from_slice(&said) {
             Ok(Report::Exited(code)) => CommandEnd::Exited(code),
             Ok(Report::Signalled(signal)) => CommandEnd::Signalled(signal),

@@ -29,7 +29,7 @@ use nix::unistd::{close, execve};
 
 pub(crate) use self::files::{landlock_version, opened};
 pub(crate) use self::policy::{BASE, Policy};
-pub(crate) use self::watch::{Report, arguments as watch_arguments};
+pub(crate) use self::watch::{INPUT_BYTES_MAX, Report, arguments as watch_arguments};
 
 /// `EX_USAGE` and `EX_OSERR` of sysexits.h.
 const EXIT_USAGE: u8 = 64;
@@ -43,7 +43,8 @@ const END: &str = "--end";
 
 /// Runs `POLICY -- PROGRAM ARG…` (without the word `launch` itself) and returns only when the
 /// program could not be started; what is wrong stands on standard error. `--end UID` ends every
-/// process of that user; `--watch -- PROGRAM ARG…` runs a command for as long as the daemon lives.
+/// process of that user; `--watch=BYTES -- PROGRAM ARG…` runs a command for as long as the daemon
+/// lives, with so many bytes of its standard input as the command's.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (code, sentence) = match Order::parse(args) {
         Err(sentence) => (EXIT_USAGE, sentence),
@@ -51,10 +52,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(()) => return ExitCode::SUCCESS,
             Err(sentence) => (EXIT_OS, sentence),
         },
-        Ok(Order::Watch(command)) => match close_inherited().and_then(|()| watch::over(&command)) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err(error) => (EXIT_OS, format!("cannot watch over a command: {error}")),
-        },
+        Ok(Order::Watch(bytes, command)) => {
+            match close_inherited().and_then(|()| watch::over(bytes, &command)) {
+                Ok(()) => return ExitCode::SUCCESS,
+                Err(error) => (EXIT_OS, format!("cannot watch over a command: {error}")),
+            }
+        }
         Ok(Order::Start(policy, command)) => match begin(&policy, &command) {
             Err(sentence) => (EXIT_OS, sentence),
         },
@@ -82,7 +85,7 @@ pub(crate) fn has_failed(status: ExitStatus) -> bool {
 enum Order {
     Start(Box<Policy>, Vec<CString>),
     End(u32),
-    Watch(Vec<OsString>),
+    Watch(usize, Vec<OsString>),
 }
 
 impl Order {
@@ -93,8 +96,10 @@ impl Order {
             let uid = second.to_str().and_then(|uid| uid.parse().ok());
             return uid.map(Self::End).ok_or_else(|| format!("{END} needs the number of a user"));
         }
-        if first == watch::WATCH && second == "--" {
-            return Ok(Self::Watch(args.collect()));
+        if let Some(bytes) = watch::bytes_of(&first)
+            && second == "--"
+        {
+            return Ok(Self::Watch(bytes, args.collect()));
         }
         let policy = serde_json::from_slice(first.as_encoded_bytes())
             .map_err(|error| format!("the policy is not understood: {error}"))?;
@@ -224,6 +229,16 @@ mod tests {
         let order = parse(&[&first, &second, "/bin/true", "-x"]);
         let command = vec![CString::from(c"/bin/true"), CString::from(c"-x")];
         assert_eq!(order, Ok(Order::Start(Box::new(policy), command)));
+        for bytes in [0, 17, INPUT_BYTES_MAX] {
+            let [_, first, second] = watch_arguments(bytes);
+            let command = vec![OsString::from("/bin/cat"), OsString::from("--")];
+            assert_eq!(
+                parse(&[&first, &second, "/bin/cat", "--"]),
+                Ok(Order::Watch(bytes, command))
+            );
+        }
+        let [_, first, second] = watch_arguments(INPUT_BYTES_MAX + 1);
+        assert!(parse(&[&first, &second, "/bin/cat"]).is_err());
         let [_, first, second] = end_arguments(60_800);
         assert_eq!(parse(&[&first, &second]), Ok(Order::End(60_800)));
     }

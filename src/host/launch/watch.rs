@@ -1,16 +1,17 @@
 //! `sysadmd launch --watch`: runs a command and outlives it, but not the daemon.
 //!
 //! It leads the command's process group. Its standard input is a socket whose other end the daemon
-//! holds: when that is closed, also because the daemon was killed, the whole group is ended. On the
+//! holds: from there comes what the command is to read, before it begins. When that end is closed, also because the daemon was killed, the whole group is ended. On the
 //! same socket it says how the command ended.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::Resource;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::getpgrp;
@@ -18,8 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{BASE, lower};
 
-/// Asks for this instead of a policy.
-pub(super) const WATCH: &str = "--watch";
+/// Asks for this instead of a policy; behind it stands how many bytes the command is to read.
+const WATCH: &str = "--watch=";
+/// The most that a command can be given to read: it is kept in memory.
+pub(crate) const INPUT_BYTES_MAX: usize = 1 << 20;
 
 /// How a command ended, as one line of JSON on the socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,27 +37,30 @@ pub(crate) enum Report {
 }
 
 /// The arguments before the program.
-pub(crate) fn arguments() -> [&'static str; 3] {
-    ["launch", WATCH, "--"]
+pub(crate) fn arguments(input: usize) -> [String; 3] {
+    ["launch".to_owned(), format!("{WATCH}{input}"), "--".to_owned()]
+}
+
+/// How many bytes the command is to read, if this is asked for.
+pub(super) fn bytes_of(argument: &OsStr) -> Option<usize> {
+    let bytes = argument.to_str()?.strip_prefix(WATCH)?.parse().ok()?;
+    (bytes <= INPUT_BYTES_MAX).then_some(bytes)
 }
 
 /// Runs the command to its end.
-pub(super) fn over(command: &[OsString]) -> io::Result<()> {
+pub(super) fn over(input: usize, command: &[OsString]) -> io::Result<()> {
     let [program, arguments @ ..] = command else {
         return Err(io::Error::other("a program is missing after --"));
     };
-    // Who ends the group asks first: the command may go, this process has to say how.
-    let mut asked = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        asked.add(signal);
-    }
-    asked.thread_block()?;
     lower(Resource::RLIMIT_CORE, 0)?;
-    let daemon = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut daemon = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let input = taken(&mut daemon, input)?;
     let mut line = daemon.try_clone()?;
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(BASE).current_dir("/").stdin(Stdio::null());
-    let report = match command.spawn() {
+    command.args(arguments).env_clear().envs(BASE).current_dir("/").stdin(input);
+    let started = command.spawn();
+    hold_out()?;
+    let report = match started {
         Err(error) => Report::NotStarted(error.to_string()),
         Ok(mut child) => {
             std::thread::Builder::new().spawn(move || end_with(daemon))?;
@@ -68,6 +74,30 @@ pub(super) fn over(command: &[OsString]) -> io::Result<()> {
     let mut text = serde_json::to_vec(&report)?;
     text.push(b'\n');
     line.write_all(&text)
+}
+
+/// Who ends the group asks first: the command may go, this process has to say how. Only now, because
+/// a command begins with what is blocked here, and could not be asked.
+fn hold_out() -> io::Result<()> {
+    let mut asked = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        asked.add(signal);
+    }
+    Ok(asked.thread_block()?)
+}
+
+/// What the command is to read: in memory, so that it need not read it and nobody waits for it.
+/// Without anything to read it is at the end at once.
+fn taken(daemon: &mut File, bytes: usize) -> io::Result<Stdio> {
+    if bytes == 0 {
+        return Ok(Stdio::null());
+    }
+    let mut input = vec![0; bytes];
+    daemon.read_exact(&mut input)?;
+    let mut file = File::from(memfd_create(c"input", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&input)?;
+    file.rewind()?;
+    Ok(Stdio::from(file))
 }
 
 /// Ends the group, this process with it, as soon as the daemon is gone.

@@ -100,6 +100,26 @@ async fn what_runs_is_listed_and_killed_with_its_whole_group() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_command_that_is_to_end_is_asked_first() {
+    let (running, mut client) = kit().await;
+    let script = "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+    let id = start(&mut client, json!({"commands": [["/bin/sh", "-c", script]]})).await;
+    until("it is ready", async || {
+        let log = jobs(&mut client, "log", json!({"id": id})).await.unwrap();
+        log["text"] == "ready\n"
+    })
+    .await;
+    jobs(&mut client, "abort", json!({"id": id})).await.unwrap();
+    let ended = end(&mut client, &id).await;
+    assert_eq!(ended["job"]["state"], "aborted");
+    assert_eq!(ended["result"], json!({"commands": [{"status": 7}]}), "{ended}");
+    let log = jobs(&mut client, "log", json!({"id": id})).await.unwrap();
+    assert!(log["text"].as_str().unwrap().ends_with("asked\n"), "{log}");
+    drop(client);
+    running.stop().await;
+}
+
 /// Processes with this in their environment.
 fn children(mark: &Path) -> Vec<u32> {
     let named = processes_of(mark);
