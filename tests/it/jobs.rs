@@ -3,6 +3,7 @@
 mod bounds;
 mod calls;
 mod dispatcher;
+mod follow;
 mod inherited;
 mod rights;
 mod snapshots;
