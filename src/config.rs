@@ -30,7 +30,7 @@ pub use self::consul::{Consul, Service};
 pub use self::jobs::Jobs;
 pub use self::limits::Limits;
 pub use self::roles::{Grant, RoleRules, objection};
-pub use self::sinks::{Sink, SinkMode, SinkStart};
+pub use self::sinks::{Sink, SinkAlerts, SinkKind, SinkMode, SinkStart};
 pub use self::tls::{Tls, TlsFiles};
 
 /// The port of the `SysAdm` websocket.

@@ -195,7 +195,8 @@ impl Daemon {
         let alerts = alerts_over(config, (&store, &bus, &clock), rings, &tasks).await?;
         let bell = keep_certificate(config, (&tls, &bus, &alarm), &clock, &tasks);
         let (certificate, limits, jobs) = (tls.facts(), files::fit(config.limits), config.jobs);
-        let sinks = sinks::begin(config, (&store, &bus), (&clock, &hostname, &alarm), &tasks).await;
+        let sinks =
+            sinks::begin(config, (&store, &bus, &host), (&clock, &hostname, &alarm), &tasks).await;
         let consul = config.consul.clone();
         let identity = Identity { hostname, certificate, instance, limits, jobs, consul };
         let access =

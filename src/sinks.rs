@@ -6,9 +6,12 @@
 //! the receiver has said that it has what comes before.
 
 mod backlog;
+mod carrier;
 mod delivery;
 mod post;
+mod program;
 mod verdict;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +29,11 @@ use crate::config::{Sink, SinkStart};
 use crate::lifecycle::Tasks;
 use crate::store::{Store, StoreError, StoredSink};
 
+use carrier::Carrier;
 use delivery::Delivery;
+use wanted::Wanted;
+
+pub use program::{Ended, Program, Programs, Running};
 
 /// Classes of what happens to a sink; the first is also the kind of the alert.
 const FAILING: &str = "sink.failing";
@@ -40,14 +47,34 @@ pub struct Words {
     pub structured: &'static str,
     /// The content type of an array of them.
     pub batch: &'static str,
-    /// Appends one event; with where it is and this machine's name.
-    pub event: fn(&Event, &Cursor, &str, &mut Vec<u8>),
-    /// A stretch that is missing.
-    pub gap: fn(&Gap, &Cursor, &str) -> String,
-    /// What a sink of this name is sent to try it.
-    pub test: fn(&str, Time, &str) -> String,
+    /// Words something for one sink; `None`: there is nothing to say.
+    pub text: fn(&News<'_>, &Route<'_>) -> Option<Vec<u8>>,
     /// The same event, its attributes as headers.
     pub binary: fn(&str) -> Option<Parts>,
+}
+
+/// What a sink is told.
+#[derive(Debug, Clone, Copy)]
+pub enum News<'a> {
+    /// Something that happened.
+    Event(&'a Event),
+    /// A stretch that is missing.
+    Gap(&'a Gap),
+    /// Nothing: it is tried, at this time.
+    Test(Time),
+}
+
+/// Where something is told, and from where.
+#[derive(Debug, Clone, Copy)]
+pub struct Route<'a> {
+    /// The sink's name.
+    pub name: &'a str,
+    /// What it is.
+    pub settings: &'a Sink,
+    /// Where in the log what is told stands.
+    pub cursor: &'a Cursor,
+    /// This machine's name.
+    pub host: &'a str,
 }
 
 /// An event whose attributes are headers.
@@ -76,6 +103,8 @@ pub struct Ground {
     pub host: String,
     /// How deliveries are worded.
     pub words: &'static Words,
+    /// Runs what delivers by a program.
+    pub programs: Programs,
     /// Where connections are kept going.
     pub tasks: Tasks,
 }
@@ -114,9 +143,11 @@ pub struct SinkStatus {
     pub name: String,
     /// `running`, `failing`, `paused` or `retired`.
     pub state: &'static str,
-    /// `structured`, `binary` or `batch`.
+    /// `cloudevents`, or for alerts `webhook`, `mail`, `ntfy`, `command`, `journal` or `syslog`.
+    pub kind: &'static str,
+    /// `structured`, `binary` or `batch`; of those for alerts `structured`.
     pub mode: &'static str,
-    /// Where it is: scheme, host and port.
+    /// Where it is: scheme, host and port, the recipients, or the program.
     pub place: String,
     /// Everything up to this event was delivered, or is not wanted.
     pub seq: u64,
@@ -137,7 +168,7 @@ pub struct SinkStatus {
 pub struct SinkTest {
     /// Which one.
     pub sink: String,
-    /// The HTTP status.
+    /// The HTTP status, or the exit status of the program; 0 when it was taken without a word.
     pub status: u16,
     /// How long it took.
     pub milliseconds: u64,
@@ -196,6 +227,7 @@ impl Shared {
 impl Sinks {
     /// Begins to deliver to each of these.
     pub async fn begin(sinks: &BTreeMap<String, Sink>, ground: Ground) -> Self {
+        close_alerts_of_the_gone(sinks, &ground).await;
         let mut entries = BTreeMap::new();
         for (name, settings) in sinks {
             let stored = place(name, settings, &ground).await;
@@ -250,21 +282,17 @@ impl Sinks {
     /// `not-found`, and `failed` when it does not answer.
     pub async fn test(&self, name: &str) -> Result<SinkTest, Fault> {
         let Entry { settings, ground, .. } = self.entry(name)?;
-        let text = (ground.words.test)(name, ground.clock.now(), &ground.host);
         let begun = tokio::time::Instant::now();
         let unanswered = |why: String| {
             let sentence = format!("the sink {name} has not answered: {why}");
             Fault::new(FaultKind::Failed, sentence)
         };
-        let sender = post::sender(settings, &ground.tasks).map_err(unanswered)?;
-        if settings.handshake {
-            post::ask(&sender, settings, &ground.host).await.map_err(unanswered)?;
-        }
-        let items = [text.as_bytes()];
-        let request = post::request(settings, ground.words, &items).await.map_err(unanswered)?;
-        let reply = sender.send(request).await.map_err(|error| unanswered(error.to_string()))?;
+        let news = News::Test(ground.clock.now());
+        let text = Wanted::new(name, settings).worded(&news, &ground.bus.head(), ground);
+        let text = text.ok_or_else(Fault::internal)?;
+        let answer = Carrier::new(settings, ground).carry(&[&text]).await.map_err(unanswered)?;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(SinkTest { sink: name.to_owned(), status: reply.status.as_u16(), milliseconds })
+        Ok(SinkTest { sink: name.to_owned(), status: answer.status(), milliseconds })
     }
 
     async fn order(&self, name: &str, state: State) -> Result<SinkStatus, Fault> {
@@ -273,6 +301,13 @@ impl Sinks {
         let noted = entry.shared.keep(&entry.ground.store, word).await;
         noted.map_err(|error| unnoted(&error))?;
         entry.shared.state.send_replace(state);
+        // That nothing is delivered is as it is wanted while it is paused.
+        if entry.shared.progress().failing.is_some() {
+            match state {
+                State::Running => entry.ground.alarm_for(name),
+                _ => entry.ground.alarm.clear(FAILING, &subject(name)),
+            }
+        }
         Ok(entry.status())
     }
 
@@ -293,6 +328,7 @@ impl Entry {
         SinkStatus {
             name: self.shared.name.clone(),
             state: if is_failing { "failing" } else { state.as_str() },
+            kind: self.settings.kind.as_str(),
             mode: self.settings.mode.as_str(),
             place: self.settings.place(),
             seq,
@@ -306,6 +342,10 @@ impl Entry {
 }
 
 impl Ground {
+    fn alarm_for(&self, sink: &str) {
+        self.alarm.raise(FAILING, &subject(sink), format!("The sink {sink} takes nothing"));
+    }
+
     /// Says what has happened to a sink, in an event of a class of ours. A failure is logged: there is
     /// nobody to tell.
     async fn say(&self, class: &str, sink: &str, fill: impl FnOnce(&mut Draft, &mut Value)) {
@@ -319,15 +359,31 @@ impl Ground {
         draft.data = Json::from(data);
         tracing::warn!(class, sink, "{}", draft.message);
         match class {
-            FAILING => {
-                self.alarm.raise(FAILING, &subject(sink), format!("The sink {sink} takes nothing"));
-            }
+            FAILING => self.alarm_for(sink),
             RECOVERED | RETIRED => self.alarm.clear(FAILING, &subject(sink)),
             _ => {}
         }
         let published = self.bus.publish(&own.source, draft, declared.retain).await;
         if let Err(fault) = published {
             tracing::error!(%fault, class, "not recorded");
+        }
+    }
+}
+
+/// A sink that failed and is no longer in the configuration cannot recover: nothing is wrong with it
+/// any more. When it comes back it begins anew to fail.
+async fn close_alerts_of_the_gone(sinks: &BTreeMap<String, Sink>, ground: &Ground) {
+    let kept = match ground.store.sink_list().await {
+        Ok(kept) => kept,
+        Err(error) => return tracing::error!(%error, "sinks of earlier are not known"),
+    };
+    let gone =
+        kept.into_iter().filter(|(name, it)| !sinks.contains_key(name) && it.failing.is_some());
+    for (name, stored) in gone {
+        ground.alarm.clear(FAILING, &subject(&name));
+        let noted = ground.store.sink_write(&name, StoredSink { failing: None, ..stored }).await;
+        if let Err(error) = noted {
+            tracing::error!(%error, sink = name, "that it does not fail could not be kept");
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | [`jsonrpc`] | programs and generated clients |
 //! | [`cloudevents`] | whoever speaks `CloudEvents` 1.0 |
 //! | [`metrics`] | Prometheus and whoever reads its text |
+//! | `notice` | people who are told of alerts, and their programs |
 //! | `login`, `subscription` | what is read alike in each of them |
 //! | [`frame`] | websocket framing of what the others word |
 
@@ -19,6 +20,7 @@ pub mod frame;
 pub mod jsonrpc;
 pub(crate) mod login;
 pub mod metrics;
+pub(crate) mod notice;
 mod pieces;
 pub(crate) mod subscription;
 pub mod sysadm;

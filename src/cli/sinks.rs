@@ -60,8 +60,9 @@ pub(crate) async fn test(name: &str, target: &Target, style: Style) -> Result<()
     output::table(style, &json!({ "tests": [answer["test"]] }), "tests", &TEST)
 }
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     ("NAME", |sink| output::text(&sink["name"])),
+    ("KIND", |sink| output::text(&sink["kind"])),
     ("STATE", |sink| output::text(&sink["state"])),
     ("BEHIND", |sink| output::text(&sink["behind"])),
     ("DELIVERED", |sink| output::text(&sink["delivered"])),

@@ -1,30 +1,41 @@
-//! `[sinks.NAME]`: where events are delivered to.
+//! `[sinks.NAME]`: where events are delivered to, and who is told of alerts.
+
+mod check;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use hyper::Uri;
-use protocol::{Filter, Priority};
+use protocol::{Class, Filter, Priority};
 use serde::Deserialize;
 
-use super::ConfigError;
+pub(super) use self::check::checked;
 
-/// Sinks of one daemon: each has a task of its own and about a mebibyte.
-const SINKS_MAX: usize = 64;
+/// The program that takes mail, by the name that every mail system has for it.
+const SENDMAIL: &str = "/usr/sbin/sendmail";
 
 /// `[sinks.NAME]`
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
-    /// Where events are sent to, `https://…` or `http://…`. It may hold a secret: it is shown nowhere.
+    /// What it is told, and how.
+    #[serde(default)]
+    pub kind: SinkKind,
+    /// Where it is sent to, `https://…` or `http://…`; of `ntfy` with the topic behind the last `/`.
+    /// It may hold a secret: it is shown nowhere.
+    #[serde(default)]
     pub url: String,
-    /// Class patterns, of which one must cover the event's class; none: all classes.
+    /// Class patterns, of which one must cover the event's class, or the kind of the alert; none: all.
     #[serde(default)]
     pub classes: Vec<String>,
     /// The least priority that is delivered.
     #[serde(default)]
     pub min_priority: Priority,
+    /// The same for what such a pattern covers, whatever `min_priority` says; the pattern that fits
+    /// best counts.
+    #[serde(default)]
+    pub min_priority_of: BTreeMap<String, Priority>,
     /// The subject, or with a trailing `*` what it begins with.
     #[serde(default)]
     pub subject: Option<String>,
@@ -62,6 +73,56 @@ pub struct Sink {
     /// Tries of an event that the sink refuses, before it is given up; 1 to 100.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
+    /// Which events about alerts a sink of kind `cloudevents` gets.
+    #[serde(default)]
+    pub alerts: SinkAlerts,
+    /// Whether the end of an alert is told, where alerts are.
+    #[serde(default = "default_recoveries")]
+    pub recoveries: bool,
+    /// Of `mail`: who gets it, each `name@host` or the name of somebody here; 1 to 32.
+    #[serde(default)]
+    pub to: Vec<String>,
+    /// Of `mail`: who it is from; not set: root on this host.
+    #[serde(default)]
+    pub sender: Option<String>,
+    /// Of `mail`: the program that takes it as `sendmail -i ADDRESS…`.
+    #[serde(default = "default_sendmail")]
+    pub sendmail: PathBuf,
+    /// Of `command`: the program, by its absolute path, and its arguments.
+    #[serde(default)]
+    pub command: Vec<String>,
+}
+
+/// What a sink is told, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// Events, posted as `CloudEvents`.
+    #[default]
+    CloudEvents,
+    /// Alerts, posted as JSON.
+    Webhook,
+    /// Alerts, by mail.
+    Mail,
+    /// Alerts, published to a topic of ntfy.
+    Ntfy,
+    /// Alerts, to a program as JSON on its standard input.
+    Command,
+    /// Alerts, to systemd's journal.
+    Journal,
+    /// Alerts, to the system log.
+    Syslog,
+}
+
+/// Which events about alerts are delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SinkAlerts {
+    /// What people are to be told.
+    #[default]
+    Told,
+    /// Also what nobody is to be told: what is silenced, and what changes in between.
+    All,
 }
 
 /// How events are put into requests.
@@ -104,6 +165,34 @@ const fn default_attempts() -> u32 {
     5
 }
 
+const fn default_recoveries() -> bool {
+    true
+}
+
+fn default_sendmail() -> PathBuf {
+    PathBuf::from(SENDMAIL)
+}
+
+impl SinkKind {
+    /// As the configuration writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CloudEvents => "cloudevents",
+            Self::Webhook => "webhook",
+            Self::Mail => "mail",
+            Self::Ntfy => "ntfy",
+            Self::Command => "command",
+            Self::Journal => "journal",
+            Self::Syslog => "syslog",
+        }
+    }
+
+    /// Whether it is reached over HTTP.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::CloudEvents | Self::Webhook | Self::Ntfy)
+    }
+}
+
 impl SinkMode {
     /// As the configuration writes it.
     pub const fn as_str(self) -> &'static str {
@@ -118,9 +207,10 @@ impl SinkMode {
 // Written by hand so that the rest of the URL never gets into a message.
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { classes, mode, .. } = self;
+        let Self { kind, classes, mode, .. } = self;
         let place = self.place();
         f.debug_struct("Sink")
+            .field("kind", kind)
             .field("place", &place)
             .field("classes", classes)
             .field("mode", mode)
@@ -140,8 +230,35 @@ impl Sink {
         }
     }
 
-    /// Scheme, host and port: what may be shown of where it is.
+    /// The least priority of what has this class: that of the pattern that fits best.
+    pub fn min_priority_of(&self, class: &Class) -> Priority {
+        let class = class.as_str();
+        let fits = |pattern: &&String| protocol::class::covers(pattern, class);
+        let fitting = self.min_priority_of.keys().filter(fits);
+        let best = fitting.max_by_key(|pattern| (*pattern == class, pattern.len()));
+        let own = best.and_then(|pattern| self.min_priority_of.get(pattern)).copied();
+        own.unwrap_or(self.min_priority)
+    }
+
+    /// Of `ntfy`: the server, and the topic there.
+    pub fn topic(&self) -> Option<(&str, &str)> {
+        let (server, topic) = self.url.rsplit_once('/')?;
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        let is_one = (1..=64).contains(&topic.len()) && topic.bytes().all(legal);
+        (is_one && !server.ends_with('/')).then_some((server, topic))
+    }
+
+    /// What may be shown of where it is: of a URL scheme, host and port.
     pub fn place(&self) -> String {
+        match self.kind {
+            SinkKind::CloudEvents | SinkKind::Webhook | SinkKind::Ntfy => self.host(),
+            SinkKind::Mail => self.to.join(" "),
+            SinkKind::Command => self.command.first().cloned().unwrap_or_default(),
+            SinkKind::Journal | SinkKind::Syslog => self.kind.as_str().to_owned(),
+        }
+    }
+
+    fn host(&self) -> String {
         let uri: Option<Uri> = self.url.parse().ok();
         uri.and_then(|uri| {
             let host = uri.authority()?.as_str();
@@ -151,108 +268,5 @@ impl Sink {
     }
 }
 
-/// The sinks, if they are legal.
-pub(super) fn checked(
-    sinks: BTreeMap<String, Sink>,
-) -> Result<BTreeMap<String, Sink>, ConfigError> {
-    if sinks.len() > SINKS_MAX {
-        return Err(ConfigError(format!("there are more than {SINKS_MAX} sinks")));
-    }
-    for (name, sink) in &sinks {
-        check(name, sink).map_err(|why| ConfigError(format!("sinks.{name}{why}")))?;
-    }
-    Ok(sinks)
-}
-
-fn check(name: &str, sink: &Sink) -> Result<(), String> {
-    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if name.is_empty() || name.len() > 32 || !name.bytes().all(legal) {
-        return Err(": a name has 1 to 32 lower-case letters, digits and -".to_owned());
-    }
-    check_url(sink)?;
-    sink.filter().check().map_err(|why| format!(": {why}"))?;
-    let ranges = [
-        ("batch", sink.batch as u64, 1, 500),
-        ("timeout_s", sink.timeout_s, 1, 300),
-        ("retry_max_s", sink.retry_max_s, 1, 3_600),
-        ("attempts", sink.attempts.into(), 1, 100),
-    ];
-    match ranges.iter().find(|(_, value, least, most)| !(*least..=*most).contains(value)) {
-        Some((key, value, least, most)) => {
-            Err(format!(".{key} is {value}: it must be between {least} and {most}"))
-        }
-        None => Ok(()),
-    }
-}
-
-/// The sentences do not repeat the URL: it may hold a secret.
-fn check_url(sink: &Sink) -> Result<(), String> {
-    let uri: Uri = sink.url.parse().map_err(|error| format!(".url is no URL: {error}"))?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(".url must begin with https:// or http://".to_owned());
-    };
-    if !matches!(scheme, "https" | "http") {
-        return Err(".url must begin with https:// or http://".to_owned());
-    }
-    if authority.as_str().contains('@') {
-        return Err(".url must hold no user and password: use token_file".to_owned());
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_here = host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    if scheme == "http" && sink.token_file.is_some() && !is_here {
-        return Err(
-            ".token_file needs https://: the token would cross the network in the clear".to_owned()
-        );
-    }
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::super::{Config, File, Overrides, Runner};
-    use super::*;
-
-    fn read(text: &str) -> Result<Config, ConfigError> {
-        let root = Runner { is_root: true, state_home: None };
-        File::parse(text, Path::new("sysadmd.toml"))?.complete(Overrides::default(), &root)
-    }
-
-    #[test]
-    fn a_sink_needs_no_more_than_its_url() {
-        let config =
-            read("[sinks.archive]\nurl = \"https://hooks.example/in?key=secret\"").unwrap();
-        let sink = &config.sinks["archive"];
-        assert_eq!((sink.mode, sink.from, sink.batch), (SinkMode::Structured, SinkStart::Now, 100));
-        assert_eq!(sink.place(), "https://hooks.example");
-        assert!(!format!("{config:?}").contains("secret"), "its URL is never printed");
-    }
-
-    #[test]
-    fn what_cannot_be_a_sink_is_refused_by_name_and_without_its_secret() {
-        for (text, named) in [
-            ("[sinks.a]", "url"),
-            ("[sinks.a]\nurl = \"secret\"", "url must begin"),
-            ("[sinks.a]\nurl = \"ftp://secret\"", "url must begin"),
-            ("[sinks.a]\nurl = \"https://u:secret@h\"", "token_file"),
-            ("[sinks.a]\nurl = \"http://h/secret\"\ntoken_file = \"/t\"", "clear"),
-            ("[sinks.a]\nurl = \"https://h\"\nbatch = 0", "batch"),
-            ("[sinks.a]\nurl = \"https://h\"\ntimeout_s = 301", "timeout_s"),
-            ("[sinks.a]\nurl = \"https://h\"\nretry_max_s = 0", "retry_max_s"),
-            ("[sinks.a]\nurl = \"https://h\"\nattempts = 0", "attempts"),
-            ("[sinks.a]\nurl = \"https://h\"\nmin_priority = 11", "priority"),
-            ("[sinks.a]\nurl = \"https://h\"\nmode = \"all\"", "structured"),
-            ("[sinks.a]\nurl = \"https://h\"\nclass = []", "`classes`?"),
-            ("[sinks.\"A b\"]\nurl = \"https://h\"", "lower-case"),
-        ] {
-            let refusal = read(text).unwrap_err().to_string();
-            assert!(refusal.contains(named), "{text}: {refusal}");
-        }
-        let refusal = read("[sinks.a]\nurl = \"https://u:secret@h\"").unwrap_err().to_string();
-        assert!(!refusal.contains("secret"), "{refusal}");
-        let here = "[sinks.a]\nurl = \"http://127.0.0.1:80/x\"\ntoken_file = \"/t\"";
-        assert!(read(here).is_ok());
-    }
-}
+mod tests;

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use protocol::{Class, Cursor, Event, Filter, Gap, Start};
+use protocol::{Class, Cursor, Event, Gap, Start};
 
-use super::{Ground, subject};
+use super::wanted::Wanted;
+use super::{Ground, News};
 use crate::store::StoreError;
 
 /// Events read from the log in one go.
@@ -41,24 +42,23 @@ pub(super) struct Backlog {
 
 impl Backlog {
     /// Behind this cursor, also when it leads nowhere any more.
-    pub(super) fn after(cursor: Cursor, ground: &Ground) -> Self {
+    pub(super) fn after(cursor: Cursor, wanted: &Wanted, ground: &Ground) -> Self {
         let (from, gap) = ground.bus.beginning(Start::After(cursor));
-        let told = gap.map(|gap| told(&gap, &from, ground));
+        let told = gap.and_then(|gap| told(&gap, &from, (wanted, ground)));
         Self { items: told.into_iter().collect(), read: from.seq }
     }
 
-    /// Reads on until there is something for the sink of this name; `false` at the end of the log.
+    /// Reads on until there is something for the sink; `false` at the end of the log.
     pub(super) async fn fill(
         &mut self,
+        wanted: &Wanted,
         ground: &Ground,
-        filter: &Filter,
-        name: &str,
     ) -> Result<bool, StoreError> {
         let log = ground.bus.log();
         while self.items.is_empty() {
             let at = Cursor::after(ground.bus.instance(), self.read);
             if let (from, Some(gap)) = ground.bus.beginning(Start::After(at)) {
-                self.items.push_back(told(&gap, &from, ground));
+                self.items.extend(told(&gap, &from, (wanted, ground)));
                 self.read = from.seq;
                 continue;
             }
@@ -69,8 +69,8 @@ impl Backlog {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let wanted = events.iter().filter(|event| is_for(event, filter, name));
-            self.items.extend(wanted.filter_map(|event| worded(event, ground)));
+            let takes = events.iter().filter(|event| wanted.takes(event));
+            self.items.extend(takes.filter_map(|event| worded(event, (wanted, ground))));
             self.read = last;
             if let Some(item) = self.items.back_mut() {
                 item.upto = last;
@@ -80,22 +80,15 @@ impl Backlog {
     }
 }
 
-/// A sink is not told about itself: what it refuses would never end.
-fn is_for(event: &Event, filter: &Filter, name: &str) -> bool {
-    let about_it = event.class.family() == "sink" && event.subject == subject(name);
-    !about_it && filter.matches(event)
+fn told(gap: &Gap, from: &Cursor, (wanted, ground): (&Wanted, &Ground)) -> Option<Item> {
+    let text = wanted.worded(&News::Gap(gap), from, ground)?;
+    Some(Item { text, upto: from.seq, event: None })
 }
 
-fn told(gap: &Gap, from: &Cursor, ground: &Ground) -> Item {
-    let text = (ground.words.gap)(gap, from, &ground.host).into_bytes();
-    Item { text, upto: from.seq, event: None }
-}
-
-fn worded(event: &Event, ground: &Ground) -> Option<Item> {
+fn worded(event: &Event, (wanted, ground): (&Wanted, &Ground)) -> Option<Item> {
     let seq = event.seq?;
-    let mut text = Vec::with_capacity(event.weight() + 512);
     let cursor = Cursor::after(ground.bus.instance(), seq);
-    (ground.words.event)(event, &cursor, &ground.host, &mut text);
+    let text = wanted.worded(&News::Event(event), &cursor, ground)?;
     let named = Named { seq, id: event.id, class: event.class.clone() };
     Some(Item { text, upto: seq, event: Some(named) })
 }

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Cursor, Filter, Overflow, Start};
+use protocol::{Cursor, Overflow, Start};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::backlog::Backlog;
-use super::verdict::{Verdict, judge, wait};
-use super::{Entry, Ground, RECOVERED, RETIRED, Shared, State, post};
+use super::carrier::Carrier;
+use super::verdict::{Verdict, wait};
+use super::wanted::Wanted;
+use super::{Entry, Ground, RECOVERED, RETIRED, Shared, State};
 use crate::bus::{Bell, Subscribe};
 use crate::config::{Sink, SinkMode};
-use crate::outbound::Outbound;
 use crate::sight::Interest;
 
 /// Failures in a row before they are said: one alone is nothing to get up for.
@@ -28,16 +29,12 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// Delivers to one sink, one request at a time.
 pub(super) struct Delivery {
     settings: Sink,
-    filter: Filter,
+    wanted: Wanted,
     ground: Ground,
     shared: Arc<Shared>,
     state: watch::Receiver<State>,
     backlog: Backlog,
-    sender: Option<Outbound>,
-    /// Whether it was asked for its consent and has given it, or need not be asked.
-    may_send: bool,
-    /// Between two requests, as it wants it.
-    pace: Option<Duration>,
+    carrier: Carrier,
     /// Events of the next request at most.
     most: usize,
     /// Failures in a row.
@@ -49,17 +46,16 @@ pub(super) struct Delivery {
 impl Delivery {
     pub(super) fn new(entry: &Entry, from: Cursor) -> Self {
         let Entry { settings, ground, shared } = entry;
+        let wanted = Wanted::new(&shared.name, settings);
         let most = if settings.mode == SinkMode::Batch { settings.batch } else { 1 };
         Self {
-            may_send: !settings.handshake,
-            pace: None,
-            filter: settings.filter(),
+            carrier: Carrier::new(settings, ground),
+            backlog: Backlog::after(from, &wanted, ground),
+            wanted,
             settings: settings.clone(),
             ground: ground.clone(),
             state: shared.state.subscribe(),
-            backlog: Backlog::after(from, ground),
             shared: Arc::clone(shared),
-            sender: None,
             most,
             failures: 0,
             refusals: 0,
@@ -74,7 +70,7 @@ impl Delivery {
                 }
                 continue;
             }
-            match self.backlog.fill(&self.ground, &self.filter, &self.shared.name).await {
+            match self.backlog.fill(&self.wanted, &self.ground).await {
                 Ok(true) => self.deliver().await,
                 Ok(false) => self.idle().await,
                 Err(error) => {
@@ -91,7 +87,7 @@ impl Delivery {
         match self.attempt(count).await {
             Verdict::Taken => {
                 self.taken(count).await;
-                if let Some(pace) = self.pace {
+                if let Some(pace) = self.carrier.pace {
                     self.rest(pace).await;
                 }
             }
@@ -111,29 +107,11 @@ impl Delivery {
     }
 
     async fn attempt(&mut self, count: usize) -> Verdict {
-        let sender = match self
-            .sender
-            .clone()
-            .map_or_else(|| post::sender(&self.settings, &self.ground.tasks), Ok)
-        {
-            Ok(sender) => self.sender.insert(sender).clone(),
-            Err(why) => return Verdict::Later(why, None),
-        };
-        if !self.may_send {
-            match post::ask(&sender, &self.settings, &self.ground.host).await {
-                Ok(pace) => (self.may_send, self.pace) = (true, pace),
-                Err(why) => return Verdict::Later(why, None),
-            }
-        }
         let items: Vec<&[u8]> =
             self.backlog.items.iter().take(count).map(|item| item.text.as_slice()).collect();
-        let request = match post::request(&self.settings, self.ground.words, &items).await {
-            Ok(request) => request,
-            Err(why) => return Verdict::Later(why, None),
-        };
-        match sender.send(request).await {
-            Ok(reply) => judge(reply.status, &reply.headers, self.ground.clock.now()),
-            Err(error) => Verdict::Later(error.to_string(), None),
+        match self.carrier.carry(&items).await {
+            Ok(answer) => answer.verdict(self.ground.clock.now()),
+            Err(why) => Verdict::Later(why, None),
         }
     }
 
@@ -187,7 +165,9 @@ impl Delivery {
     async fn later(&mut self, why: String, asked: Option<Duration>) {
         self.failures = self.failures.saturating_add(1);
         // Whoever was away for long may have become somebody else.
-        self.may_send &= !self.settings.handshake || self.failures < FAILING;
+        if self.failures >= FAILING {
+            self.carrier.doubt();
+        }
         let begins = {
             let mut progress = self.shared.progress();
             progress.trouble = Some(why.clone());
@@ -262,7 +242,7 @@ impl Delivery {
         }
         let bell = Bell::default();
         let wanted = Subscribe {
-            interest: Interest::from(self.filter.clone()),
+            interest: Interest::from(self.wanted.may_be()),
             start: Start::After(Cursor::after(self.ground.bus.instance(), read)),
             overflow: Overflow::Lossless,
             face: Bell::face(),

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Words;
 use super::verdict::consent;
-use crate::config::{Sink, SinkMode};
+use crate::config::{Sink, SinkKind, SinkMode};
 use crate::lifecycle::Tasks;
 use crate::outbound::Outbound;
 
@@ -20,6 +20,8 @@ const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-orig
 
 /// What the daemon calls itself.
 const NAME: &str = concat!("sysadmd/", env!("CARGO_PKG_VERSION"));
+/// The content type of what is no event.
+const JSON: &str = "application/json";
 /// The longest token, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
@@ -52,7 +54,10 @@ pub(super) async fn ask(
 async fn addressed(settings: &Sink, method: Method) -> Result<Request<Full<Bytes>>, String> {
     let mut request = Request::new(Full::default());
     *request.method_mut() = method;
-    *request.uri_mut() = settings.url.parse().map_err(|_| "its url is no URL".to_owned())?;
+    // What is published in JSON goes to the server itself and names the topic.
+    let server = settings.topic().filter(|_| settings.kind == SinkKind::Ntfy);
+    let url = server.map_or_else(|| settings.url.clone(), |(server, _)| format!("{server}/"));
+    *request.uri_mut() = url.parse().map_err(|_| "its url is no URL".to_owned())?;
     let headers = request.headers_mut();
     headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
     if let Some(path) = &settings.token_file {
@@ -72,7 +77,8 @@ pub(super) async fn request(
 ) -> Result<Request<Full<Bytes>>, String> {
     let mut request = addressed(settings, Method::POST).await?;
     let headers = request.headers_mut();
-    let mut kind = HeaderValue::from_static(words.structured);
+    let is_event = settings.kind == SinkKind::CloudEvents;
+    let mut kind = HeaderValue::from_static(if is_event { words.structured } else { JSON });
     let body = match settings.mode {
         SinkMode::Structured => items.concat(),
         SinkMode::Batch => {

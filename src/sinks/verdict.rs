@@ -44,6 +44,20 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Time) -> Verdi
     }
 }
 
+/// `EX_DATAERR` of sysexits.h: what was given is wrong.
+const EX_DATAERR: i32 = 65;
+
+/// Judges how a program ended. All that an administrator or time can mend is tried again: also that
+/// a mail server is away, which programs that hand mail over say in several ways.
+pub(super) fn judge_exit(code: i32) -> Verdict {
+    let said = format!("it exited with status {code}");
+    match code {
+        0 => Verdict::Taken,
+        EX_DATAERR => Verdict::Refused(said),
+        _ => Verdict::Later(said, None),
+    }
+}
+
 /// What a sink has consented to: the least time between two requests, if it has said one.
 ///
 /// # Errors
@@ -108,6 +122,15 @@ mod tests {
         assert_eq!(answer(200, "*", "0"), Ok(None));
         for (status, origin) in [(200, ""), (200, "other"), (404, "*"), (405, ""), (302, "*")] {
             assert!(answer(status, origin, "").is_err(), "{status} {origin}");
+        }
+    }
+
+    #[test]
+    fn only_a_program_that_says_so_refuses_what_it_was_given() {
+        assert_eq!(judge_exit(0), Verdict::Taken);
+        assert!(matches!(judge_exit(65), Verdict::Refused(_)));
+        for code in [1, 2, 64, 66, 67, 69, 75, 78, 127, 255, -1] {
+            assert!(matches!(judge_exit(code), Verdict::Later(_, None)), "{code}");
         }
     }
 

@@ -48,9 +48,22 @@ impl Store {
         blocking(doing, move || write(&path, &sink)).await
     }
 
+    /// Every sink of which a place is kept, by name; what is there and is no place is left out.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn sink_list(&self) -> Result<Vec<(String, StoredSink)>, StoreError> {
+        let dir = self.sinks_dir();
+        let doing = format!("list the places of sinks in {}", dir.display());
+        blocking(doing, move || list(&dir)).await
+    }
+
     fn sink_file(&self, name: &str) -> PathBuf {
-        let dir = self.shared.file.parent().unwrap_or(Path::new(".")).join(DIR);
-        dir.join(format!("{name}.json"))
+        self.sinks_dir().join(format!("{name}.json"))
+    }
+
+    fn sinks_dir(&self) -> PathBuf {
+        self.shared.file.parent().unwrap_or(Path::new(".")).join(DIR)
     }
 }
 
@@ -68,6 +81,21 @@ fn read(path: &Path) -> io::Result<Option<StoredSink>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn list(dir: &Path) -> io::Result<Vec<(String, StoredSink)>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let ours = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
+    let named = ours.filter_map(|path| {
+        let sink = read(&path).ok()??;
+        Some((path.file_stem()?.to_str()?.to_owned(), sink))
+    });
+    Ok(named.collect())
 }
 
 fn write(path: &Path, sink: &StoredSink) -> io::Result<()> {
@@ -107,7 +135,10 @@ mod tests {
         // What a crash leaves behind is no place, and in nobody's way.
         fs::write(path.with_extension("new"), "{").unwrap();
         assert!(read(&path).unwrap().is_some());
+        assert_eq!(list(path.parent().unwrap()).unwrap().len(), 1);
+        assert_eq!(list(&path.with_file_name("none")).unwrap(), []);
         fs::write(&path, "{").unwrap();
         assert!(read(&path).is_err());
+        assert_eq!(list(path.parent().unwrap()).unwrap(), []);
     }
 }

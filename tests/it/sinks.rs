@@ -1,5 +1,6 @@
 //! Deliveries to receivers that take them, refuse them, hang, break, and are gone.
 
+mod alerts;
 mod faults;
 mod life;
 

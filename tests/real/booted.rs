@@ -16,7 +16,11 @@ use crate::run;
 
 const SETTINGS: &str = "[plugins.config.system]\nlook_s = 1\n\
     [plugins.config.system.conditions.unit-failed]\nclear_s = 0\n\
-    [plugins.config.system.conditions.clock-unsynchronized]\noff = true\n";
+    [plugins.config.system.conditions.clock-unsynchronized]\noff = true\n\
+    [alerts.\"system.unit-failed\"]\nfor_s = 0\nclear_for_s = 0\n\
+    [sinks.journal]\nkind = \"journal\"\nclasses = [\"system.unit-failed\"]\n\
+    [sinks.log]\nkind = \"syslog\"\nclasses = [\"system.unit-failed\"]\n\
+    [sinks.mail]\nkind = \"mail\"\nto = [\"root\"]\nclasses = [\"system.unit-failed\"]\n";
 const UNITS: [(&str, &str); 3] = [
     (
         "good",
@@ -106,6 +110,7 @@ fn services_accounts_and_the_end_of_a_real_machine() {
         services_do_as_they_are_told(&mut admin).await;
         follower.check().await;
         a_failure_is_told_once(&machine, &mut admin).await;
+        people_are_told(&machine).await;
         follower.check().await;
         the_bus_goes_and_comes_back(&machine, &mut admin).await;
         follower.check().await;
@@ -170,6 +175,34 @@ async fn a_failure_is_told_once(machine: &Booted, admin: &mut SysAdmClient) {
     machine.inside(&["systemctl", "reset-failed", "bad"]);
     until("it is cleared", async || told(admin, "/services/bad").await == ["raised", "cleared"])
         .await;
+}
+
+/// Once that it failed and once that this is over: in the journal, in the system log, and in the
+/// letter box of root, where the machine's own mail system has put it.
+async fn people_are_told(machine: &Booted) {
+    let said = |words: &[&str]| {
+        let shown = machine.inside(words);
+        shown.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let journal = || {
+        let kind = "SYSADM_ALERT_KIND=system.unit-failed";
+        let states = ["journalctl", "-q", "-o", "cat", "--output-fields=SYSADM_ALERT_STATE", kind];
+        said(&states)
+    };
+    until("the journal has both", async || journal().len() >= 2).await;
+    assert_eq!(journal(), ["open", "closed"]);
+    let log = || said(&["journalctl", "-q", "-o", "cat", "-t", "sysadmd", "_TRANSPORT=syslog"]);
+    until("the system log has both", async || log().len() >= 2).await;
+    let lines = log();
+    assert!(lines[0].starts_with("6 - Critical: ") && lines[1].starts_with("Over: "), "{lines:?}");
+    let mail = || machine.inside(&["cat", "/var/mail/root"]);
+    let letters = |text: &str| text.lines().filter(|line| line.starts_with("From ")).count();
+    until("root has both", async || letters(&mail()) >= 2).await;
+    let mail = mail();
+    assert_eq!(letters(&mail), 2, "{mail}");
+    assert!(
+        mail.contains("\nTo: root\n") && mail.contains("\nX-Sysadmd-Kind: system.unit-failed\n")
+    );
 }
 
 async fn the_bus_goes_and_comes_back(machine: &Booted, admin: &mut SysAdmClient) {
