@@ -1,12 +1,33 @@
 # Part of packaging/build: what is made for every package, and the tree of files of one.
 # shellcheck shell=bash disable=SC2154
 
+# Builds the programs unless they are there, and says in `from` where. PAM loads its modules when it
+# runs: no static program can.
+programs_of() { # LINKAGE
+    local host options=(--locked --profile "$profile" --package sysadmd --bins)
+    programs=(sysadmd sysadmctl)
+    [ "$1" = static ] || programs+=(sysadmd-pam)
+    from=$binaries
+    [ -z "$from" ] || return 0
+    local folder=$profile
+    [ "$profile" = dev ] && folder=debug
+    if [ "$1" = static ]; then
+        host=$(rustc -vV | sed -n 's/^host: //p')
+        RUSTFLAGS="-C target-feature=+crt-static" cargo build "${options[@]}" --target "$host" --target-dir target/static >&2
+        from=target/static/$host/$folder
+    else
+        cargo build "${options[@]}" --package sysadmd-pam >&2
+        from=target/$folder
+    fi
+}
+
 # The programs without what only a debugger reads, their pages and completions, and the list of parts.
-make_all() { # BINARIES MADE
-    local made=$2 program shell
+make_all() { # LINKAGE MADE
+    local made=$2 program shell programs from
+    programs_of "$1"
     mkdir -p "$made"/{BIN,man1,man5,man8,completions}
-    for program in sysadmd sysadmctl sysadmd-pam; do
-        strip --strip-unneeded --remove-section=.comment -o "$made/BIN/$program" "$1/$program"
+    for program in "${programs[@]}"; do
+        strip --strip-unneeded --remove-section=.comment -o "$made/BIN/$program" "$from/$program"
     done
     "$made/BIN/sysadmctl" man --out "$made/man1"
     "$made/BIN/sysadmd" write man >"$made/man8/sysadmd.8"

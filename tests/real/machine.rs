@@ -31,6 +31,18 @@ impl Machine {
         machine
     }
 
+    /// One without a system manager: this program is all that runs in it.
+    pub(crate) fn with_only(root: &Path, name: &str, program: &[&str]) -> Self {
+        let usual = ["--as-pid2", "--quiet", "--register=no", "--keep-unit", "--private-network"];
+        let mut all: Vec<String> = usual.map(str::to_owned).to_vec();
+        all.extend(["--console=pipe".to_owned(), format!("--machine={name}")]);
+        all.extend(["-D".to_owned(), root.display().to_string()]);
+        all.extend(program.iter().copied().map(str::to_owned));
+        let machine = Self { nspawn: start(&all), options: all };
+        wait_for("the machine's first process", || machine.first().is_some());
+        machine
+    }
+
     /// Has it shut down and boot again. What its root does not keep is gone.
     pub(crate) fn reboot(&mut self) {
         // The program that asks for it ends with the machine.
@@ -53,7 +65,8 @@ impl Machine {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         children.split_whitespace().find_map(|child| {
             let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
-            (name.trim() == "systemd").then(|| child.parse().ok())?
+            // Without a system manager nspawn puts a stub in its place.
+            ["systemd", "(sd-stubinit)"].contains(&name.trim()).then(|| child.parse().ok())?
         })
     }
 
@@ -104,18 +117,28 @@ fn start(options: &[String]) -> Child {
     nspawn.spawn().expect("systemd-nspawn starts")
 }
 
-/// The machine's files, made at the first use by whichever test comes first.
+/// The files of a machine with systemd.
 pub(crate) fn root() -> PathBuf {
+    made("booted-root", PACKAGES, "usr/sbin/dma")
+}
+
+/// The files of a machine with OpenRC and without systemd.
+pub(crate) fn openrc_root() -> PathBuf {
+    made("openrc-root", "openrc,passwd", "usr/sbin/rc-service")
+}
+
+/// A Debian with these packages, made at the first use by whichever test comes first; `proof` is
+/// of the last of them: a root from before it was one of them is made anew.
+fn made(name: &str, packages: &str, proof: &str) -> PathBuf {
     use std::sync::{Mutex, PoisonError};
     static MAKING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("booted-root");
-    // The last of its packages: a root from before it was one of them is made anew.
-    if !root.join("usr/sbin/dma").exists() {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if !root.join(proof).exists() {
         drop(fs::remove_dir_all(&root));
         let new = root.with_extension("new");
         drop(fs::remove_dir_all(&new));
-        let include = format!("--include={PACKAGES}");
+        let include = format!("--include={packages}");
         let target = new.to_str().expect("a path");
         must("mmdebstrap", "mmdebstrap", &["--variant=minbase", &include, "bookworm", target]);
         fs::rename(&new, &root).expect("it takes its place");

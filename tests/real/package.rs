@@ -1,9 +1,11 @@
 //! The packages: what they hold, and a machine on which one is installed, used, removed and purged.
 
+mod archive;
 mod deb;
 mod installed;
 mod keep;
 mod life;
+mod openrc;
 mod rpm;
 mod service;
 mod upgrade;
@@ -20,14 +22,18 @@ use crate::it::harness::binary;
 fn build(kind: &str, version: &str, out: &Path) -> PathBuf {
     workspace_program("sysadmd-pam", "sysadmd-pam");
     let binaries = binary();
-    let binaries = binaries.parent().expect("a directory");
+    let binaries = binaries.parent().expect("a directory").to_str().expect("a path");
+    let out = out.to_str().expect("a path");
+    PathBuf::from(built(&["--binaries", binaries, "--out", out, "--version", version, kind]))
+}
+
+/// Runs `packaging/build`; what it says it has built.
+fn built(options: &[&str]) -> String {
     let mut build = Command::new(root().join("packaging/build"));
-    build.arg("--binaries").arg(binaries).arg("--out").arg(out);
-    build.args(["--version", version, "--fast", kind]);
-    let output = build.output().expect("the script starts");
+    let output = build.arg("--fast").args(options).output().expect("the script starts");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "packaging/build {kind}:\n{said}");
-    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+    assert!(output.status.success(), "packaging/build {options:?}:\n{said}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// The repository.
