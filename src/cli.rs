@@ -22,6 +22,7 @@ mod man;
 pub(crate) mod output;
 pub(crate) mod plugin;
 mod plugins;
+mod service;
 mod sessions;
 mod setup;
 mod sinks;

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::exit::{Exit, Failure};
+use super::service;
 use super::target::{Place, authority};
 use super::trust::Trust;
 
@@ -105,6 +106,8 @@ async fn tls(host: &str, port: u16, trust: &Trust) -> Result<Stream, Failure> {
 }
 
 fn unreachable(place: &str, why: &str) -> Failure {
-    Failure::new(Exit::Unreachable, format!("{place}: {why}"))
-        .with_hint("start it with: systemctl start sysadmd (in a source tree: cargo run)")
+    Failure::new(Exit::Unreachable, format!("{place}: {why}")).with_hint(format!(
+        "start it with: {} (in a source tree: cargo run)",
+        service::command("start")
+    ))
 }

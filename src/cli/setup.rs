@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Hello};
 use super::exit::{Exit, Failure};
 use super::output::{self, Style};
+use super::service;
 use super::target::{Connection, Target};
 
 /// What the token is called.
@@ -101,7 +102,10 @@ fn tell(style: Style, hello: &Hello, token: Option<&Value>, changed: bool) -> Re
         output::remark(&format!("its certificate has the SHA-256 {fingerprint}"));
     }
     if changed {
-        output::remark("the configuration is changed; to use it: systemctl restart sysadmd");
+        output::remark(&format!(
+            "the configuration is changed; to use it: {}",
+            service::command("restart")
+        ));
     }
     let Some(token) = token else {
         output::remark("an administrator has a token; another: sysadmctl tokens create");

@@ -8,6 +8,7 @@ use super::place::Place;
 use crate::cli::client::{Client, Hello};
 use crate::cli::output;
 use crate::cli::plugins;
+use crate::cli::service;
 
 const TIME: &str = "log-time";
 const PLUGINS: &str = "plugins";
@@ -27,7 +28,7 @@ pub(super) async fn clock(client: &mut Client, hello: &Hello, now: Time) -> Find
 fn judge_time(daemon: Time, newest: Option<Time>, now: Time) -> Finding {
     if daemon.micros().abs_diff(now.micros()) > APART {
         let what = format!("the daemon's clock says {daemon}, and here it is {now}");
-        return Finding::problem(TIME, what, "systemctl restart sysadmd");
+        return Finding::problem(TIME, what, service::command("restart"));
     }
     match newest {
         Some(newest) if newest.micros() > now.micros().saturating_add(APART) => Finding::problem(

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Finding;
 use super::place::Place;
+use crate::cli::service;
 
 const STATE: &str = "state-directory";
 const KEY: &str = "tls-key";
@@ -101,8 +102,11 @@ fn missing(check: &'static str, path: &Path, error: &io::Error) -> Finding {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return Finding::unknown(check, format!("you may not look at {shown}: ask as root"));
     }
-    let mend = "start the daemon once (systemctl start sysadmd), which makes its own; \
-                or name the right place: --state-dir DIR, --config FILE";
+    let mend = format!(
+        "start the daemon once ({}), which makes its own; or name the right place: \
+         --state-dir DIR, --config FILE",
+        service::command("start")
+    );
     Finding::problem(check, format!("{shown}: {error}"), mend)
 }
 

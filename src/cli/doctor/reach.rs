@@ -12,14 +12,21 @@ use super::place::{Place, SYSTEM_SOCKET};
 use crate::cli::client::{Client, Hello};
 use crate::cli::connect;
 use crate::cli::exit::Exit;
+use crate::cli::service;
 use crate::cli::target::{Place as Address, Target};
 use crate::cli::trust::Trust;
 
 const FILE: &str = "socket";
 const DAEMON: &str = "daemon";
 const TLS: &str = "tls-listener";
-const START: &str = "systemctl start sysadmd (one of your own: sysadmd); if it ends at once, \
-                     journalctl -u sysadmd, or its terminal, says why";
+
+fn start() -> String {
+    let command = service::command("start");
+    format!(
+        "{command} (one of your own: sysadmd); if it ends at once, journalctl -u sysadmd, the \
+         file it logs to, or its terminal, says why"
+    )
+}
 
 /// The socket, and the daemon behind it when it answers.
 pub(super) async fn socket(
@@ -29,7 +36,7 @@ pub(super) async fn socket(
     let path = place.socket.display();
     let file = match fs::metadata(&place.socket) {
         Ok(it) if !it.file_type().is_socket() => {
-            let mend = format!("rm {path}; systemctl restart sysadmd");
+            let mend = format!("rm {path}; {}", service::command("restart"));
             Finding::problem(FILE, format!("{path} is no socket"), mend)
         }
         // Root's daemon lets everybody knock (0666) and asks the kernel who it is.
@@ -40,8 +47,11 @@ pub(super) async fn socket(
         Ok(_) => Finding::ok(FILE, format!("{path} is there")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let running = place.pid.is_some();
-            let mend =
-                if running { "systemctl restart sysadmd, which makes it anew" } else { START };
+            let mend = if running {
+                format!("{}, which makes it anew", service::command("restart"))
+            } else {
+                start()
+            };
             Finding::problem(FILE, format!("{path} is not there"), mend)
         }
         Err(error) => Finding::unknown(FILE, format!("{path}: {error}")),
@@ -66,7 +76,7 @@ pub(super) fn never(place: &Place) -> Finding {
         let mend = "to look at the system's daemon: sudo sysadmctl doctor";
         return Finding::problem(DAEMON, what, mend);
     }
-    let mend = format!("{START}; or name the right place: --state-dir DIR, --config FILE");
+    let mend = format!("{}; or name the right place: --state-dir DIR, --config FILE", start());
     Finding::problem(DAEMON, what, mend)
 }
 
@@ -81,9 +91,9 @@ fn silent(place: &Place, why: &str) -> Finding {
         None if place.socket.exists() => {
             let what =
                 format!("it does not run, and {path} is left from one that was killed: {why}");
-            Finding::problem(DAEMON, what, START)
+            Finding::problem(DAEMON, what, start())
         }
-        None => Finding::problem(DAEMON, format!("it does not run: {why}"), START),
+        None => Finding::problem(DAEMON, format!("it does not run: {why}"), start()),
     }
 }
 
@@ -107,7 +117,11 @@ pub(super) async fn tls(place: &Place, fingerprint: Option<&str>) -> Finding {
         }
     }
     let what = format!("no listener shows the daemon's certificate: {}", whys.join("; "));
-    Finding::problem(TLS, what, "see listen in the configuration, then: systemctl restart sysadmd")
+    Finding::problem(
+        TLS,
+        what,
+        format!("see listen in the configuration, then: {}", service::command("restart")),
+    )
 }
 
 /// An address at which this machine reaches what listens there.
