@@ -13,6 +13,9 @@ use super::talk::Ways;
 use crate::harness::{Door, Running, Site};
 use crate::keys::Key;
 
+/// The plugin `system` never gets at systemd here: nothing that is said can end this machine.
+const NO_BUS: &str = "\n[plugins.config.system]\nbus = \"unix:path=/nowhere/bus\"\n";
+
 /// Who plays the server.
 pub(super) enum World {
     /// A daemon.
@@ -122,10 +125,16 @@ pub(super) async fn start(needs: &Needs, names: &Names) -> Running {
     let mut site = Site::new().with_kit();
     site.settings = names.fill(&needs.settings);
     site.built_in = needs.built_in;
+    site.system = needs.system;
+    if needs.system {
+        site.settings.push_str(NO_BUS);
+    }
     let running = site.start().await;
     running.ready("kit").await;
-    if needs.built_in {
-        running.ready("snapshot").await;
+    for (plugin, wanted) in [("snapshot", needs.built_in), ("system", needs.system)] {
+        if wanted {
+            running.ready(plugin).await;
+        }
     }
     running
 }

@@ -165,8 +165,10 @@ pub struct Needs {
     pub own_daemon: bool,
     /// TOML of its configuration.
     pub settings: String,
-    /// Whether the built-in plugins run.
+    /// Whether the built-in plugins run that leave the machine as it is.
     pub built_in: bool,
+    /// Whether the plugin `system` runs, on the machine that this is.
+    pub system: bool,
     /// A token for each name, made with these arguments of `rpc/tokens create`.
     pub tokens: BTreeMap<String, Value>,
     /// A directory for each name, with these files in it.
@@ -261,6 +263,7 @@ fn needs_of(what: Value) -> Result<Needs, String> {
         needs.settings = settings;
     }
     needs.built_in = members.remove("built-in").is_some_and(|it| it == true);
+    needs.system = members.remove("system").is_some_and(|it| it == true);
     for (name, args) in object(members.remove("tokens").unwrap_or_else(|| json!({})))? {
         needs.tokens.insert(name, args);
     }
