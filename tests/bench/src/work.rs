@@ -9,6 +9,7 @@ mod durable;
 mod fanout;
 mod idle;
 mod jsonrpc;
+mod killed;
 mod log;
 mod replay;
 mod request;
@@ -26,7 +27,7 @@ use crate::{Res, tls};
 /// One group of rows and the ids it makes.
 type Work = (&'static [&'static str], fn(&Lab, &Sizes) -> Vec<Row>);
 
-const WORKS: [Work; 11] = [
+const WORKS: [Work; 12] = [
     (&["P1"], spread::flood),
     (&["P2", "P7", "latency"], spread::paced),
     (&["P3"], spread::flood_tls),
@@ -38,6 +39,7 @@ const WORKS: [Work; 11] = [
     (&["P6"], durable::rows),
     (&["P8"], log::rows),
     (&["consul"], consul::rows),
+    (&["kill"], killed::rows),
 ];
 
 /// Measures, prints, and says whether all of it worked and, with `--check`, whether every goal is met.

@@ -104,7 +104,7 @@ impl Line {
 }
 
 /// The answer `bytes` begin with and its size; `None` while it is not complete.
-fn answer(bytes: &[u8]) -> Res<Option<(Answer, usize)>> {
+pub(crate) fn answer(bytes: &[u8]) -> Res<Option<(Answer, usize)>> {
     let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..end])?;
     let length = header(head, "content-length").ok_or("an answer without a length")?;
