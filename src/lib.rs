@@ -14,11 +14,12 @@
 //! | 3 | [`bus`] | publish, subscribe, replay, priorities, lag |
 //! | 2 | [`store`], [`outbound`] | the only SQL; requests to others |
 //! | 1 | [`config`], [`clock`], [`bucket`], [`lifecycle`], [`sight`], [`description`], [`alarm`] | settings; the time; a rate; tasks; which events one may hear; what there is, as documents; saying that something is wrong |
-//! | 0 | the crate `protocol`, [`certificate`], [`names`] | words; what a certificate says; how names are looked up |
+//! | 0 | the crate `protocol`, [`certificate`], [`loopback`], [`names`] | words; what a certificate says; what is this machine; how names are looked up |
 //!
 //! Beside the tower stands [`cli`], on floor 0 alone.
 
 pub mod certificate;
+pub mod loopback;
 pub mod names;
 
 pub mod alarm;

@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt;
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::exit::Failure;
 use super::trust::{Fingerprint, Trust};
+use crate::loopback::is_loopback;
 
 /// The socket of the daemon that runs as root.
 const SYSTEM_SOCKET: &str = "/run/sysadmd/sysadmd.sock";
@@ -176,10 +177,6 @@ pub(crate) fn parse_url(url: &str, pinned: Option<Fingerprint>) -> Result<Place,
             .with_hint("use wss://; ws:// is for this machine's own addresses")),
         _ => Err(refuse()),
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn known_hosts() -> Result<PathBuf, Failure> {

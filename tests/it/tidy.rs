@@ -8,8 +8,9 @@ use sysadmd::config::{File, Overrides, Runner};
 
 /// Modules of `src` and their floors, as the table in `src/lib.rs` has them. What lies on the ground
 /// is for every floor; `cli` stands there too, uses nothing else, and nobody uses it.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("certificate", 0),
+    ("loopback", 0),
     ("names", 0),
     ("cli", 0),
     ("config", 1),

@@ -7,6 +7,7 @@ use protocol::Class;
 
 use super::super::ConfigError;
 use super::{Sink, SinkAlerts, SinkKind, SinkMode};
+use crate::loopback::is_loopback;
 
 /// Sinks of one daemon: each has a task of its own and about a mebibyte.
 const SINKS_MAX: usize = 64;
@@ -154,8 +155,7 @@ fn check_url(sink: &Sink) -> Result<(), String> {
         return Err(".url must hold no user and password: use token_file".to_owned());
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_here = host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_here = is_loopback(host);
     if sink.kind == SinkKind::Ntfy && sink.topic().is_none() {
         return Err(".url must end with /TOPIC, of letters, digits, - and _".to_owned());
     }
