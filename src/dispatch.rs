@@ -48,7 +48,7 @@ use crate::clock::Clock;
 use crate::config::{self, Limits};
 use crate::host::{Caller, Host, MethodInfo};
 use crate::lifecycle::Tasks;
-use crate::sight::Sight;
+use crate::sight::{Call, Sight};
 use crate::sinks::Sinks;
 use crate::store::Store;
 
@@ -369,6 +369,11 @@ impl Dispatch {
     }
 
     fn permit(&self, asked: &Asked<'_>, found: &Found) -> Result<(), Fault> {
+        // Much can happen while a request is on its way.
+        if !self.0.access.still_counts(asked.principal) {
+            let sentence = "the login was revoked or has expired";
+            return Err(Fault::new(FaultKind::Unauthorized, sentence).with_hint("log in again"));
+        }
         if let Needs::Role(least) = found.needs {
             let resource = resource_of(found.resource.as_deref(), &asked.request.args);
             let wish = Wish {
@@ -392,11 +397,18 @@ impl Dispatch {
             Needs::Role(least) => least,
             Needs::Nothing | Needs::Login => Role::Viewer,
         };
+        let call = Call {
+            method: asked.method.to_owned(),
+            action: asked.request.action().map(str::to_owned),
+            resource: resource_of(found.resource.as_deref(), &asked.request.args),
+            role: least,
+        };
         let caller = Caller {
             request_id: Uuid::from_u128(self.0.clock.stamp().id.as_u128()).to_string(),
             actor: asked.principal.name.clone(),
             role: asked.principal.rights.role_for(least),
             version: asked.version,
+            call: Arc::new(call),
         };
         let (namespace, name) = asked.method.split_once('/').unwrap_or((asked.method, ""));
         let request = Request::new(namespace, name, asked.request.args.clone());

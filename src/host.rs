@@ -63,6 +63,7 @@ use crate::alarm::Alarm;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
+use crate::sight::Call;
 
 /// All plugins. Cheap to clone; the plugins live until [`Host::shutdown`] or until the daemon's
 /// tasks are told to stop, whatever becomes of the handles.
@@ -117,6 +118,8 @@ pub struct Caller {
     pub role: Role,
     /// Which version of the namespace they speak.
     pub version: u32,
+    /// As much of the call as says who may hear how far it is.
+    pub call: Arc<Call>,
 }
 
 /// Hears what a plugin says of a call while it works on it. It must not wait.

@@ -11,8 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::class::covers;
 use protocol::{Class, Event, Filter, Role};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 /// The least role that may hear each class, as manifests declare it. Cheap to clone; every clone
 /// is the same table.
@@ -70,7 +70,8 @@ pub struct Layer {
 /// Events that are granted by pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hearing {
-    /// Patterns of methods that are granted beside them: jobs of these methods may be heard of.
+    /// Patterns of methods that are granted beside them: calls and jobs of these methods may be heard
+    /// of.
     pub methods: Vec<String>,
     /// Class patterns, of which one must cover the event's class.
     pub classes: Vec<String>,
@@ -100,15 +101,23 @@ impl Sight {
         Self { layers: limiting.collect(), classes }
     }
 
-    /// Whether its holder may hear the event. Of a job only those hear who might have asked for it.
+    /// Whether its holder may hear the event. Of a call or a job only those hear who might have asked
+    /// for it.
     pub fn shows(&self, event: &Event) -> bool {
         let (class, subject) = (event.class.as_str(), event.subject.as_str());
-        if self.layers.is_empty() || !is_about_a_job(event) {
-            return self.shows_class(class, subject);
+        if self.layers.is_empty() {
+            return true;
         }
+        let call = if is_about_a_job(event) {
+            event.data.read::<AboutJob>().map(|about| about.job.into_call())
+        } else if class == PROGRESS_CLASS {
+            event.data.read::<AboutCall>().map(|about| about.call)
+        } else {
+            return self.shows_class(class, subject);
+        };
         let least = self.classes.least(class);
-        event.data.read::<AboutJob>().is_ok_and(|AboutJob { job }| {
-            self.layers.iter().all(|layer| layer.shows_job(least, &job, (class, subject)))
+        call.is_ok_and(|call| {
+            self.layers.iter().all(|layer| layer.shows_call(least, &call, (class, subject)))
         })
     }
 
@@ -157,8 +166,9 @@ impl Hash for Sight {
 }
 
 impl Layer {
-    fn shows_job(&self, least: Option<Role>, job: &Job, (class, subject): (&str, &str)) -> bool {
-        let may_ask = self.level >= Some(job.role) || self.hearings.iter().any(|it| it.calls(job));
+    fn shows_call(&self, least: Option<Role>, call: &Call, (class, subject): (&str, &str)) -> bool {
+        let may_ask =
+            self.level >= Some(call.role) || self.hearings.iter().any(|it| it.calls(call));
         let by_level = least.is_some_and(|least| self.level >= Some(least)) && may_ask;
         by_level || self.hearings.iter().any(|hearing| hearing.covers(class, subject))
     }
@@ -176,16 +186,18 @@ impl Hearing {
             && covers_resource(&self.resources, subject)
     }
 
-    fn calls(&self, job: &Job) -> bool {
-        // What runs commands is asked for by this one action.
-        let action = if job.process_id.is_some() { Some("run") } else { job.action.as_deref() };
-        let is_about = match &job.resource {
+    fn calls(&self, call: &Call) -> bool {
+        let action = call.action.as_deref();
+        let is_about = match &call.resource {
             Some(resource) => covers_resource(&self.resources, resource),
             None => self.resources.is_empty(),
         };
-        is_about && self.methods.iter().any(|pattern| covers_method(pattern, &job.method, action))
+        is_about && self.methods.iter().any(|pattern| covers_method(pattern, &call.method, action))
     }
 }
+
+/// The class of the daemon that tells how far a call is.
+pub const PROGRESS_CLASS: &str = "call.progress";
 
 /// What is said of a job in the `data` of every event about one.
 #[derive(Deserialize)]
@@ -193,17 +205,43 @@ struct AboutJob {
     job: Job,
 }
 
-/// As much of a job as says who might have asked for it.
 #[derive(Deserialize)]
 struct Job {
-    method: String,
-    #[serde(default)]
-    action: Option<String>,
-    #[serde(default)]
-    resource: Option<String>,
+    #[serde(flatten)]
+    call: Call,
     #[serde(default)]
     process_id: Option<IgnoredAny>,
-    role: Role,
+}
+
+impl Job {
+    fn into_call(mut self) -> Call {
+        // What runs commands is asked for by this one action.
+        if self.process_id.is_some() {
+            self.call.action = Some("run".to_owned());
+        }
+        self.call
+    }
+}
+
+/// What is said of a call in the `data` of every event about one.
+#[derive(Deserialize)]
+struct AboutCall {
+    call: Call,
+}
+
+/// As much of a call, or of a job, as says who might have asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// `namespace/name` in lower case.
+    pub method: String,
+    /// Of methods with actions: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// What it is about, if it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// The least role that may ask for it.
+    pub role: Role,
 }
 
 /// Whether the daemon tells of one job; plugins have classes of this family of their own.
@@ -280,8 +318,16 @@ impl From<Filter> for Interest {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// A viewer's call of `kit`.
+    pub(crate) fn call(name: &str) -> Call {
+        let method = format!("kit/{name}");
+        Call { method, action: None, resource: None, role: Role::Viewer }
+    }
 
     fn classes() -> Classes {
         let classes = Classes::with_families([("user".to_owned(), Role::Viewer)]);
@@ -343,6 +389,38 @@ mod tests {
         // As long as each other: the one that takes away.
         assert!(!may(&["/consul/a*", "!/consul/a*"], "ab"));
         assert!(may(&["!/consul/a"], "b") && !may(&["!/consul/a"], "a"), "all but one");
+    }
+
+    #[test]
+    fn of_a_call_those_hear_who_may_make_it() {
+        let classes = Classes::default();
+        classes.declare([(Class::parse(PROGRESS_CLASS).unwrap(), Role::Viewer)]);
+        let hears = |layer: Layer, data: serde_json::Value| {
+            let event = json!({
+                "id": "018f0000-0000-8000-8000-000000000000", "time": "2026-01-01T00:00:00Z",
+                "source": "kit", "class": PROGRESS_CLASS, "subject": "/calls/r", "priority": 0,
+                "message": "", "data": data,
+            });
+            let event = serde_json::from_value(event).unwrap();
+            Sight::new([layer], classes.clone()).shows(&event)
+        };
+        let of = |role: Role, resource: Option<&str>| {
+            let resource = resource.map(str::to_owned);
+            json!({ "call": Call { resource, role, ..call("b") }, "done": 1 })
+        };
+        let viewer = || level(Some(Role::Viewer), vec![]);
+        assert!(hears(viewer(), of(Role::Viewer, None)));
+        assert!(!hears(viewer(), of(Role::Operator, None)));
+        assert!(!hears(viewer(), json!({ "done": 1 })), "what does not say what it is about");
+        assert!(!hears(level(None, vec![]), of(Role::Viewer, None)));
+        let bound = || {
+            let methods = vec!["kit/b".to_owned()];
+            let at_home = Hearing { methods, ..hearing("user.x", &["/tank/home"]) };
+            level(Some(Role::Viewer), vec![at_home])
+        };
+        assert!(hears(bound(), of(Role::Admin, Some("/tank/home"))));
+        assert!(!hears(bound(), of(Role::Admin, Some("/tank"))));
+        assert!(hears(level(Some(Role::Admin), vec![]), json!({})));
     }
 
     #[test]

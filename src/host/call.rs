@@ -1,5 +1,6 @@
 //! A call from the caller's side: a place, a deadline, an answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::link::{Call, CallContext};
@@ -38,8 +39,8 @@ pub(crate) async fn ask(
         // Held until the answer is there.
         let Some(_place) = link.place() else { return Err(busy(&face)) };
         let (reply, answer) = oneshot::channel();
-        let request_id = caller.request_id.clone();
-        match link.send(Ask { request_id, params, reply, watch }) {
+        let (request_id, call) = (caller.request_id.clone(), Arc::clone(&caller.call));
+        match link.send(Ask { request_id, call, params, reply, watch }) {
             Ok(()) => {
                 // Dropped behind the end of the reply, so that the bell finds it gone.
                 let mut leaving = Leaving { link: &link, is_answered: false };

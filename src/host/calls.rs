@@ -13,12 +13,15 @@ use protocol::{Fault, Json};
 use tokio::sync::oneshot;
 
 use super::{Follower, Watch};
+use crate::sight::Call;
 
 /// A call on its way to a plugin.
 #[derive(Debug)]
 pub(crate) struct Ask {
     /// Names it in `cancel` and `progress`.
     pub(crate) request_id: String,
+    /// Says who may hear how far it is.
+    pub(crate) call: Arc<Call>,
     /// The parameters of `call`.
     pub(crate) params: Json,
     /// Where the answer goes; closed when nobody waits for it any more.
@@ -30,6 +33,7 @@ pub(crate) struct Ask {
 #[derive(Debug)]
 struct InFlight {
     request_id: String,
+    call: Arc<Call>,
     reply: oneshot::Sender<Result<Json, Fault>>,
     follower: Option<Arc<dyn Follower>>,
 }
@@ -72,9 +76,9 @@ impl Calls {
 
     /// The call has been sent to the plugin under this number.
     pub(crate) fn sent(&mut self, number: u64, ask: Ask) {
-        let Ask { request_id, reply, watch, params: _ } = ask;
+        let Ask { request_id, call, reply, watch, params: _ } = ask;
         let (follower, end) = watch.map(|watch| (watch.follower, watch.end)).unzip();
-        self.in_flight.insert(number, InFlight { request_id, reply, follower });
+        self.in_flight.insert(number, InFlight { request_id, call, reply, follower });
         self.ends.extend(end.flatten().map(|end| (number, end)));
     }
 
@@ -87,27 +91,27 @@ impl Calls {
         true
     }
 
-    /// Whether a call of this name is in flight.
-    pub(crate) fn is_in_flight(&self, request_id: &str) -> bool {
-        self.in_flight.values().any(|call| call.request_id == request_id)
-    }
-
-    /// Passes progress on to whoever follows the call; false when nobody does.
-    pub(crate) fn progress(&self, progress: &Progress) -> bool {
-        let follower = self.follower(&progress.request_id);
-        follower.inspect(|follower| follower.progress(progress)).is_some()
+    /// Passes progress on to whoever follows the call; where nobody does, the call that is to be told
+    /// of, if it is in flight.
+    pub(crate) fn progress(&self, progress: &Progress) -> Option<Arc<Call>> {
+        let call = self.in_flight(&progress.request_id)?;
+        match &call.follower {
+            Some(follower) => follower.progress(progress),
+            None => return Some(Arc::clone(&call.call)),
+        }
+        None
     }
 
     /// Passes a line on to whoever follows the call.
     pub(crate) fn note(&self, request_id: &str, text: &str) {
-        if let Some(follower) = self.follower(request_id) {
+        let call = self.in_flight(request_id);
+        if let Some(follower) = call.and_then(|call| call.follower.as_ref()) {
             follower.note(text);
         }
     }
 
-    fn follower(&self, request_id: &str) -> Option<&Arc<dyn Follower>> {
-        let call = self.in_flight.values().find(|call| call.request_id == request_id)?;
-        call.follower.as_ref()
+    fn in_flight(&self, request_id: &str) -> Option<&InFlight> {
+        self.in_flight.values().find(|call| call.request_id == request_id)
     }
 
     /// Whether nothing is in flight or waiting.
@@ -164,7 +168,8 @@ mod tests {
     fn ask(name: &str) -> (Ask, oneshot::Receiver<Result<Json, Fault>>) {
         let (reply, answer) = oneshot::channel();
         let (request_id, params) = (name.to_owned(), Json::default());
-        (Ask { request_id, params, reply, watch: None }, answer)
+        let call = Arc::new(crate::sight::tests::call(name));
+        (Ask { request_id, call, params, reply, watch: None }, answer)
     }
 
     #[tokio::test]
@@ -189,7 +194,8 @@ mod tests {
         let mut calls = Calls::new(4);
         let (asked, answer) = ask("a");
         calls.sent(7, asked);
-        assert!(calls.is_in_flight("a"));
+        let far = Progress { request_id: "a".to_owned(), ..Progress::default() };
+        assert!(calls.progress(&far).is_some());
         assert!(calls.given_up().is_empty());
         drop(answer);
         assert_eq!(calls.given_up(), ["a"]);
@@ -219,8 +225,8 @@ mod tests {
         asked.watch = Some(Watch { follower, end: Some(asks), timeout: Duration::from_secs(1) });
         calls.sent(7, asked);
         let of_it = Progress { request_id: "a".to_owned(), done: 5, ..Progress::default() };
-        assert!(calls.progress(&of_it));
-        assert!(!calls.progress(&Progress { request_id: "b".to_owned(), ..of_it }));
+        assert!(calls.progress(&of_it).is_none(), "whoever follows it tells of it");
+        assert!(calls.progress(&Progress { request_id: "b".to_owned(), ..of_it }).is_none());
         calls.note("a", "said");
         calls.note("b", "unheard");
         assert_eq!(*ear.0.lock().unwrap(), ["5", "said"]);

@@ -11,6 +11,7 @@ use protocol::alert::{AlertDeclaration, Report};
 use protocol::link::{Alerted, Credit, Frame, Progress, Published, method};
 use protocol::manifest::{ClassDeclaration, Retain};
 use protocol::{Draft, Event, Fault, Json, Manifest};
+use serde::Serialize;
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -19,14 +20,21 @@ use super::voice::Voice;
 use crate::alarm::{Alarm, declaration};
 use crate::bucket::Bucket;
 use crate::bus::{Bus, own_class};
+use crate::sight::{Call, PROGRESS_CLASS};
 
 /// Events of one plugin that are being recorded at once. One batch of the log's writer takes so
 /// many anyway; more would only move the queue from the pipe into memory.
 const APPENDS_MAX: usize = 256;
 /// The same in bytes: one plugin's large events must not fill the memory.
 const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The class of a call's progress.
-const PROGRESS_CLASS: &str = "call.progress";
+
+/// How far a call is, and which.
+#[derive(Serialize)]
+struct HowFar<'a> {
+    #[serde(flatten)]
+    progress: &'a Progress,
+    call: &'a Call,
+}
 
 /// Records what one plugin process publishes.
 pub(crate) struct Publisher {
@@ -149,9 +157,10 @@ impl Publisher {
     }
 
     /// Takes in a `progress` of a call in flight.
-    pub(crate) fn progress(&mut self, progress: &Progress, now: Instant) {
+    pub(crate) fn progress(&mut self, progress: &Progress, call: &Call, now: Instant) {
         self.take_token(now);
-        let (Some(own), Ok(data)) = (own_class(PROGRESS_CLASS), Json::of(progress)) else {
+        let told = Json::of(&HowFar { progress, call });
+        let (Some(own), Ok(data)) = (own_class(PROGRESS_CLASS), told) else {
             return;
         };
         let declared = &own.declared;

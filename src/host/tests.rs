@@ -83,8 +83,8 @@ impl Yard {
     async fn call(&self, name: &str, args: Value) -> Result<Value, Fault> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let request_id = format!("r{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-        let caller =
-            Caller { request_id, actor: "local:test".to_owned(), role: Role::Operator, version: 1 };
+        let (actor, call) = ("local:test".to_owned(), Arc::new(crate::sight::tests::call(name)));
+        let caller = Caller { request_id, actor, role: Role::Operator, version: 1, call };
         let answer = self.host.call(&caller, &Request::new("kit", name, args)).await?;
         Ok(answer.read().unwrap())
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use protocol::{Fault, FaultKind, Request};
+use protocol::manifest::Kind;
+use protocol::{Fault, FaultKind, Request, Role};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -11,7 +12,7 @@ use super::record::{place, read};
 use super::state::{Job, State};
 use super::work::{Task, Work, is_secret, token_of};
 use super::{Jobs, Live, tell, unreadable};
-use crate::access::resource_of;
+use crate::access::{Wish, resource_of};
 use crate::dispatch::{Asked, Dispatch, Found, Needs};
 
 /// Seconds a job may take unless its client says otherwise: a day.
@@ -122,6 +123,9 @@ async fn prepare(
         dispatch.refuse(&inner, &found.secrets, &fault).await;
         return Err(fault);
     }
+    if !wanted.locks.is_empty() || wanted.queue.is_some() {
+        may_hold_up(&inner, &found)?;
+    }
     let work = work_of(&inner, &found, &wanted);
     let job = job_of(dispatch, &inner, &found, wanted);
     let mut live = Live::new(job, work, asked.origin, &dispatch.0.jobs);
@@ -129,10 +133,29 @@ async fn prepare(
     Ok(Arc::new(live))
 }
 
-fn least(found: &Found) -> protocol::Role {
+/// Whether a job of this call may keep those that share a name with it waiting. Whoever can only
+/// look may not: for as long as their question takes, a week at most, nobody's change would begin.
+fn may_hold_up(inner: &Asked<'_>, found: &Found) -> Result<(), Fault> {
+    let resource = resource_of(found.resource.as_deref(), &inner.request.args);
+    let wish = Wish {
+        method: inner.method,
+        action: inner.request.action(),
+        least: least(found).max(Role::Operator),
+        resource: resource.as_deref(),
+    };
+    if found.kind == Kind::Mutate || inner.principal.rights.may_call(&wish) {
+        return Ok(());
+    }
+    let sentence =
+        "a job that changes nothing takes no \"locks\" and no \"queue\": others wait for them";
+    Err(Fault::new(FaultKind::Forbidden, sentence)
+        .with_hint("ask for it without them, or as an operator"))
+}
+
+fn least(found: &Found) -> Role {
     match found.needs {
         Needs::Role(least) => least,
-        Needs::Nothing | Needs::Login => protocol::Role::Viewer,
+        Needs::Nothing | Needs::Login => Role::Viewer,
     }
 }
 

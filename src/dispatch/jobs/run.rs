@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::answer::wish;
 use super::record::{about, draft};
-use super::state::{Ending, Step};
+use super::state::{Ending, Job, Step};
 use super::tell::{self, Report};
 use super::work::{Command, Task};
 use super::{Jobs, Live, locked};
 use crate::access::Deed;
 use crate::dispatch::Dispatch;
 use crate::host::{Caller, CommandEnd, CommandRun, Follower, Watch, is_interrupted};
+use crate::sight::Call;
 
 /// How often is told how far a job is.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -226,6 +227,11 @@ impl Jobs {
     }
 }
 
+fn called(job: &Job) -> Call {
+    let Job { method, action, resource, role, .. } = job;
+    Call { method: method.clone(), action: action.clone(), resource: resource.clone(), role: *role }
+}
+
 async fn call(dispatch: &Dispatch, live: &Arc<Live>, request: &Request) -> (Ending, Json) {
     let (ask_to_end, end) = oneshot::channel();
     let watch = Watch {
@@ -233,8 +239,12 @@ async fn call(dispatch: &Dispatch, live: &Arc<Live>, request: &Request) -> (Endi
         end: Some(end),
         timeout: Duration::from_secs(live.work.timeout_s),
     };
-    let (actor, role) = (live.job.lock().await.actor.clone(), live.work.role);
-    let caller = Caller { request_id: live.id.to_string(), actor, role, version: 1 };
+    let (actor, call) = {
+        let job = live.job.lock().await;
+        (job.actor.clone(), Arc::new(called(&job)))
+    };
+    let role = live.work.role;
+    let caller = Caller { request_id: live.id.to_string(), actor, role, version: 1, call };
     let stop = live.end.signal();
     let mut answer = pin!(dispatch.0.host.call_watched(&caller, request, watch));
     let answer = tokio::select! {

@@ -115,13 +115,12 @@ impl Instance {
                 self.send_all(&answers);
             }
             method::PROGRESS => match frame.read_params::<Progress>() {
-                Ok(progress) if self.calls.is_in_flight(&progress.request_id) => {
+                Ok(progress) => {
                     // A job says itself how far it is.
-                    if !self.calls.progress(&progress) {
-                        self.publisher.progress(&progress, now);
+                    if let Some(call) = self.calls.progress(&progress) {
+                        self.publisher.progress(&progress, &call, now);
                     }
                 }
-                Ok(_) => {}
                 Err(error) => self.voice.say(Level::WARN, "progress", &error.to_string()),
             },
             method::NOTE => match frame.read_params::<Note>() {

@@ -274,3 +274,67 @@ async fn whoever_waits_for_a_job_is_told_nothing_after_their_token_was_revoked()
     drop((client, admin));
     running.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_can_only_look_keeps_nobody_waiting() {
+    let running = started(ROLES, manifest()).await;
+    let nap = |more: Value| {
+        let mut work = json!({"method": "kit/sleep", "args": {"ms": 1}});
+        let all = work.as_object_mut().expect("an object");
+        all.extend(more.as_object().expect("an object").clone());
+        work
+    };
+    let mut viewer = of(&running, "viewer").await;
+    for more in [json!({"locks": ["tank"]}), json!({"queue": "q"})] {
+        let refusal = jobs(&mut viewer, "run", nap(more)).await.unwrap_err();
+        assert_eq!(refusal["code"], "403", "{refusal}");
+    }
+    for more in [json!({}), json!({"queue": "no_queue"}), json!({"locks": []})] {
+        start(&mut viewer, nap(more)).await;
+    }
+    let mut operator = of(&running, "operator").await;
+    let held = start(&mut operator, nap(json!({"locks": ["tank"], "queue": "q"}))).await;
+    end(&mut operator, &held).await;
+    let again = jobs(&mut viewer, "retry", json!({"id": held})).await.unwrap_err();
+    assert_eq!(again["code"], "403", "what another's had is not had by retrying it: {again}");
+    let work = json!({"method": "kit/publish", "locks": ["tank"],
+        "args": {"draft": {"class": "kit.event"}}});
+    start(&mut of(&running, "publisher").await, work).await;
+    drop((viewer, operator));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn how_far_a_call_is_those_hear_who_may_make_it() {
+    let mut manifest = manifest();
+    let methods = manifest["methods"].as_array_mut().expect("methods");
+    let sleep = methods.iter_mut().find(|method| method["method"] == "kit/sleep").expect("it");
+    sleep["role"] = "operator".into();
+    sleep["resource"] = "/naps/{name}".into();
+    let roles = "[roles.napper]\nlevel = \"viewer\"\n[[roles.napper.grants]]\n\
+                 methods = [\"kit/sleep\"]\nresources = [\"/naps/short\"]\n";
+    let running = started(roles, manifest).await;
+    let mut admin = running.admin().await;
+    let listeners = [("viewer", 0), ("napper", 1), ("operator", 2), ("admin", 2)];
+    let mut clients = Vec::new();
+    for (role, _) in listeners {
+        let mut client = of(&running, role).await;
+        let wanted = json!({"sub": "c", "filter": {"classes": ["call.*", "user.end"]}});
+        client.subscribe(wanted).await.unwrap();
+        clients.push(client);
+    }
+    for name in ["short", "long"] {
+        let args = json!({"ms": 400, "name": name});
+        admin.call("kit", "sleep", args).await.expect("it sleeps");
+    }
+    admin.call("events", "fire", json!({"class": "user.end"})).await.unwrap();
+    for ((role, count), client) in listeners.into_iter().zip(&mut clients) {
+        let events = heard(client).await;
+        let calls: BTreeSet<&str> =
+            events.iter().filter_map(|event| event["data"]["call"]["resource"].as_str()).collect();
+        assert_eq!(calls.len(), count, "{role}: {events:?}");
+        assert!(count != 1 || calls.contains("/naps/short"), "{role}: {calls:?}");
+    }
+    drop((admin, clients));
+    running.stop().await;
+}
