@@ -23,6 +23,7 @@ mod sessions;
 mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,10 +31,11 @@ use std::time::Duration;
 use protocol::{Fault, FaultKind, Time};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::bucket::Bucket;
+use crate::certificate::PeerCertificate;
 use crate::clock::Clock;
 use crate::config::{self, RoleRules};
 use crate::store::{Store, StoreError};
@@ -55,6 +57,11 @@ pub use sessions::{SESSION_SECONDS, SessionInfo};
 pub use tokens::{NewToken, TOKEN_PREFIX, scope_of};
 
 type Hash = [u8; 32];
+
+/// How often is looked whether somebody has set the clock: what has expired ends within a second.
+const CLOCK_LOOK: Duration = Duration::from_millis(500);
+/// Less than this, in microseconds, is no jump: a connection notices it by itself.
+const CLOCK_JUMP_MICROS: i64 = 200_000;
 
 /// Credentials remembered as revoked at once. One more begins a new era: every login before it ends,
 /// and then nothing needs to be remembered.
@@ -131,8 +138,21 @@ impl Access {
         self.0.accounts.by_uid(uid).await
     }
 
-    /// The holder of a TLS client certificate with this name, if a role was given to it.
-    pub fn certified(&self, name: &str) -> Option<Principal> {
+    /// The holder of this TLS client certificate, for which these authorities have vouched, if a role
+    /// was given to its name: for as long as it is good and they are believed.
+    pub fn shown(&self, certificate: &PeerCertificate, authorities: u64) -> Option<Principal> {
+        let mut principal = self.certified(&certificate.name)?;
+        principal.expires = Some(certificate.not_after);
+        principal.credentials.push(Credential::Authorities(authorities));
+        Some(principal)
+    }
+
+    /// Ends whatever is connected by certificates for which these authorities have vouched.
+    pub fn distrust(&self, authorities: u64) {
+        self.revoke(Credential::Authorities(authorities));
+    }
+
+    fn certified(&self, name: &str) -> Option<Principal> {
         let role = self.0.certificates.get(name)?;
         let rights = self.0.roles.rights_of(&[role])?;
         Some(Principal::new(format!("cert:{name}"), role.clone(), rights))
@@ -221,6 +241,19 @@ impl Access {
     /// Says when something was revoked: look again whether yours still counts.
     pub fn revocations(&self) -> watch::Receiver<u64> {
         self.0.revocations.subscribe()
+    }
+
+    /// Has every connection look again whenever somebody has set the clock ahead: what expires by the
+    /// time of day may have expired by that. Never returns.
+    pub async fn heed_the_clock(&self) -> Infallible {
+        let mut ahead = self.0.clock.set_ahead();
+        loop {
+            sleep(CLOCK_LOOK).await;
+            let before = std::mem::replace(&mut ahead, self.0.clock.set_ahead());
+            if ahead.saturating_sub(before) > CLOCK_JUMP_MICROS {
+                self.0.revocations.send_modify(|count| *count += 1);
+            }
+        }
     }
 
     /// Whether nothing behind the principal was revoked or has expired.

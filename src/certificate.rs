@@ -59,6 +59,8 @@ pub struct PeerCertificate {
     pub name: String,
     /// SHA-256 of the certificate in hexadecimal digits.
     pub fingerprint: String,
+    /// Until when it stands for the client.
+    pub not_after: Time,
 }
 
 /// The bytes are no certificate.
@@ -106,7 +108,8 @@ impl Facts {
 
 impl From<Facts> for PeerCertificate {
     fn from(facts: Facts) -> Self {
-        Self { name: facts.name.unwrap_or_default(), fingerprint: facts.fingerprint }
+        let Facts { fingerprint, not_after, .. } = facts;
+        Self { name: facts.name.unwrap_or_default(), fingerprint, not_after }
     }
 }
 

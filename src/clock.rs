@@ -80,6 +80,12 @@ impl Clock {
         }
     }
 
+    /// By how many microseconds the clock was set ahead since this one was made; negative: back. What
+    /// corrects a clock slowly changes it slowly.
+    pub fn set_ahead(&self) -> i64 {
+        self.now().micros().cast_signed().saturating_sub(self.steady().micros().cast_signed())
+    }
+
     /// The time by which what is kept grows old, in microseconds since 1970: the time of day, but
     /// never much further from where it began than time has passed since. So somebody who sets the
     /// clock far ahead, or a network that does, makes nothing old that is not.

@@ -386,6 +386,13 @@ async fn alerts_over(
 async fn dispatch_over(floors: Floors, identity: Identity) -> Result<Dispatch, StartError> {
     let (recalling, tasks) = (floors.access.clone(), floors.tasks.clone());
     tasks.spawn(async move { recalling.recall().await });
+    let (heeding, stop) = (floors.access.clone(), tasks.stop_signal());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = stop.wait() => {}
+            never = heeding.heed_the_clock() => match never {},
+        }
+    });
     let dispatch = Dispatch::new(identity, floors);
     let resumed = dispatch.resume_jobs().await;
     resumed.map_err(|fault| std::io::Error::other(fault.to_string()))?;

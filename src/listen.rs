@@ -93,7 +93,27 @@ impl Listen {
         let admission = Admission::new(dispatch.identity().limits, tasks.stop_signal());
         let (refused, lists) = (watch::Sender::default(), Lists::default());
         let ready = Ready::default();
-        Self { dispatch, tasks, tls, admission, refused, pages, lists, ready }
+        let listen = Self { dispatch, tasks, tls, admission, refused, pages, lists, ready };
+        listen.heed_authorities();
+        listen
+    }
+
+    /// Cuts whoever came by a certificate as soon as other authorities are believed.
+    fn heed_authorities(&self) {
+        let (access, stop) = (self.dispatch.access().clone(), self.tasks.stop_signal());
+        let mut authorities = self.tls.authorities();
+        self.tasks.spawn(async move {
+            let mut believed = *authorities.borrow_and_update();
+            loop {
+                tokio::select! {
+                    () = stop.wait() => return,
+                    changed = authorities.changed() => if changed.is_err() { return },
+                }
+                let now = *authorities.borrow_and_update();
+                (believed..now).for_each(|before| access.distrust(before));
+                believed = now;
+            }
+        });
     }
 
     /// Newcomers that could not be let in.
@@ -214,8 +234,11 @@ impl Listen {
             return self.serve(Stream::Plain(stream), guest).await;
         }
         let patience = self.dispatch.identity().limits.handshake();
-        match tokio::time::timeout(patience, self.tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.serve_certified(Stream::Tls(Box::new(stream)), guest).await,
+        let (acceptor, authorities) = self.tls.acceptor();
+        match tokio::time::timeout(patience, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                self.serve_certified(Stream::Tls(Box::new(stream)), authorities, guest).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         }
@@ -268,9 +291,9 @@ impl Listen {
     }
 
     /// Serves a TLS connection, in the name of the holder of its client certificate if it has one.
-    async fn serve_certified(&self, stream: Stream, mut guest: Guest) {
+    async fn serve_certified(&self, stream: Stream, authorities: u64, mut guest: Guest) {
         if let Some(certificate) = stream.peer_certificate() {
-            guest.principal = self.dispatch.access().certified(&certificate.name);
+            guest.principal = self.dispatch.access().shown(&certificate, authorities);
             if guest.principal.is_none() {
                 tracing::warn!(
                     name = certificate.name,

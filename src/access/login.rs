@@ -104,14 +104,14 @@ impl Access {
     /// As [`Access::login`].
     pub async fn identify(&self, origin: Origin, proof: Proof) -> Result<Principal, Fault> {
         let key = self.recent().key(origin.peer, &proof);
-        let found = self.recent().find(&key, self.now());
+        let found = self.recent().find(&key, self.0.clock.steady());
         if let Some(principal) = found.filter(|principal| self.still_counts(principal)) {
             return Ok(principal);
         }
         let Known { principal, session } = self.prove(origin, proof).await?;
         // Not a session: each of its uses lengthens it.
         if matches!(session, Resting::New(Who::User(_) | Who::Token(..))) {
-            self.recent().put(key, &principal, self.now());
+            self.recent().put(key, &principal, self.0.clock.steady());
         }
         Ok(principal)
     }

@@ -249,7 +249,12 @@ impl Conversation {
                 Next::GoOn
             }
             Wake::Time => self.keep_time().await,
-            Wake::Revoked if self.session.still_counts() => Next::GoOn,
+            Wake::Revoked if self.session.still_counts() => {
+                // Perhaps the clock was set, and it ends sooner than when this was reckoned.
+                self.timers.expire_in(self.session.time_left(), Instant::now());
+                Next::GoOn
+            }
+            Wake::Revoked if self.has_expired() => EXPIRED,
             Wake::Revoked => {
                 self.finish_calls().await;
                 closing(CloseCode::Library(4001), "the login was revoked")
@@ -287,7 +292,7 @@ impl Conversation {
             Message::Close(_) => return Next::Leave,
         };
         self.timers.say(now);
-        if self.session.time_left().is_some_and(|left| left.is_zero()) {
+        if self.has_expired() {
             return EXPIRED;
         }
         let stranger_max = self.limits().anonymous_message_bytes;
@@ -394,6 +399,10 @@ impl Conversation {
     fn next_alarm(&self) -> Instant {
         let logged_in = self.session.principal().is_some();
         self.timers.next(self.limits(), logged_in, self.session.subscription_count() > 0)
+    }
+
+    fn has_expired(&self) -> bool {
+        self.session.time_left().is_some_and(|left| left.is_zero())
     }
 
     fn limits(&self) -> &Limits {

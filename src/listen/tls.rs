@@ -1,7 +1,7 @@
 //! TLS: the certificate in use, put in place of another while clients are connected.
 
 mod make;
-mod pair;
+pub(crate) mod pair;
 
 use std::io;
 use std::path::PathBuf;
@@ -27,8 +27,11 @@ pub struct Tls(Arc<Shared>);
 struct Shared {
     files: TlsFiles,
     /// A handshake takes the whole set-up once and keeps it, so that none ever sees half a change.
-    in_use: RwLock<Arc<Pair>>,
+    /// With it goes the number of its authorities for clients: how often they were changed.
+    in_use: RwLock<(Arc<Pair>, u64)>,
     facts: watch::Sender<Arc<Facts>>,
+    /// The number of those in use.
+    authorities: watch::Sender<u64>,
 }
 
 /// Why there is no TLS.
@@ -69,7 +72,8 @@ impl Tls {
         }
         let pair = Pair::load(&files)?;
         let facts = watch::Sender::new(Arc::clone(&pair.facts));
-        Ok(Self(Arc::new(Shared { files, in_use: RwLock::new(Arc::new(pair)), facts })))
+        let (in_use, authorities) = (RwLock::new((Arc::new(pair), 0)), watch::Sender::new(0));
+        Ok(Self(Arc::new(Shared { files, in_use, facts, authorities })))
     }
 
     /// Whether a daemon that starts with these files is served by a certificate that is good at this
@@ -87,15 +91,18 @@ impl Tls {
     /// # Errors
     /// When it is not. Then nothing changes.
     pub fn look(&self, now: Time) -> Result<Look, Unfit> {
-        let Shared { files, in_use, facts } = &*self.0;
+        let Shared { files, in_use, facts, authorities } = &*self.0;
         let new = Pair::load(files)?;
         new.check_dates(files, now)?;
-        if new.is_same(&self.in_use()) {
+        let (old, number) = self.in_use();
+        if new.is_same(&old) {
             return Ok(Look::Same);
         }
         let told = Arc::clone(&new.facts);
-        *in_use.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        let number = if new.authorities == old.authorities { number } else { number + 1 };
+        *in_use.write().unwrap_or_else(PoisonError::into_inner) = (Arc::new(new), number);
         facts.send_replace(told);
+        authorities.send_if_modified(|known| std::mem::replace(known, number) != number);
         Ok(Look::New)
     }
 
@@ -104,13 +111,20 @@ impl Tls {
         self.0.facts.subscribe()
     }
 
-    /// Accepts one connection with what is in use at this moment.
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.in_use().config))
+    /// The number of the authorities for clients that are believed, now and after each change.
+    pub(crate) fn authorities(&self) -> watch::Receiver<u64> {
+        self.0.authorities.subscribe()
     }
 
-    fn in_use(&self) -> Arc<Pair> {
-        Arc::clone(&self.0.in_use.read().unwrap_or_else(PoisonError::into_inner))
+    /// Accepts one connection with what is in use at this moment, and the number of the authorities
+    /// that vouch for its client.
+    pub(crate) fn acceptor(&self) -> (TlsAcceptor, u64) {
+        let (pair, authorities) = self.in_use();
+        (TlsAcceptor::from(Arc::clone(&pair.config)), authorities)
+    }
+
+    fn in_use(&self) -> (Arc<Pair>, u64) {
+        self.0.in_use.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -169,6 +183,7 @@ mod tests {
         let expected = PeerCertificate {
             name: "backup.lan".to_owned(),
             fingerprint: crate::certificate::fingerprint(shown.der()),
+            not_after: Facts::read(shown.der()).unwrap().not_after,
         };
         assert_eq!(peer(&tls, showing).await, Some(expected));
         assert_eq!(peer(&tls, kit::tls::believing()).await, None);
@@ -180,7 +195,7 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let accepting = async {
             let (stream, _) = listener.accept().await.unwrap();
-            tls.acceptor().accept(stream).await.unwrap()
+            tls.acceptor().0.accept(stream).await.unwrap()
         };
         let connecting = async {
             let stream = TcpStream::connect(addr).await.unwrap();

@@ -118,6 +118,7 @@ fn whatever_the_clock_does_nothing_is_lost_repeated_or_let_in() {
         let lasting = token(&program, json!({"name": "lasting", "role": "operator"})).await;
         let hour = json!({"name": "hour", "role": "viewer", "expires_s": 3600});
         let hour = token(&program, hour).await;
+        let mut expiring = program.remote(&hour).await;
         let mut listener = program.remote(&lasting).await;
         let wanted = json!({"sub": "s", "filter": {"classes": ["user.*"]}, "heartbeat_s": 1});
         listener.subscribe(wanted).await.expect("a subscription");
@@ -128,6 +129,8 @@ fn whatever_the_clock_does_nothing_is_lost_repeated_or_let_in() {
         works(&mut admin).await;
         while has_to_wait(&program).await.is_none() {}
         clock.jump("+400d");
+        let (code, why) = expiring.closed().await;
+        assert_eq!((code, &*why), (4001, "the login has expired"), "without a word of its client");
         assert!(has_to_wait(&program).await.is_some(), "who guesses waits as long as before");
         let (seq, ahead) = fire(&mut admin).await;
         let days = (ahead.micros() - begun.micros()) / 86_400_000_000;

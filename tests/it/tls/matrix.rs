@@ -4,11 +4,13 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
+use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, Site};
+use crate::http;
 
 /// Offers of clients that are taken, and a text that shows how.
 const TAKEN: [(&str, &str); 11] = [
@@ -62,6 +64,24 @@ async fn versions_ciphers_and_protocols_are_those_of_today() {
         let said = openssl(running.tls(), options).await;
         // OpenSSL has a list of its own; only an alert is the daemon's word.
         assert!(said.contains(&format!("SSL alert number {number}")), "{options}: {said}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn no_session_is_taken_up_again() {
+    let running = Site::new().start().await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        // All connections of one client share what it remembers.
+        let client = kit::tls::believing_in(&[version]);
+        for turn in 0..3 {
+            let mut stream = kit::client::tls_with(running.tls(), client.clone()).await.unwrap();
+            let kind = stream.get_ref().1.handshake_kind();
+            assert_eq!(kind, Some(HandshakeKind::Full), "{version:?}, connection {turn}");
+            // What a server gives to be remembered comes before its first word.
+            let answer = http::over(&mut stream, &http::request("GET", "/healthz", &[], "")).await;
+            assert_eq!(answer.status, 200);
+        }
     }
     running.stop().await;
 }

@@ -140,6 +140,14 @@ impl SysAdmClient {
         Self::over(stream, token, path, &[]).await
     }
 
+    /// Over TLS with these settings: whoever the client's certificate says.
+    ///
+    /// # Errors
+    /// A sentence, when there is no connection or no websocket.
+    pub async fn connect_showing(addr: SocketAddr, config: ClientConfig) -> Result<Self, String> {
+        Self::over(Box::new(tls_with(addr, config).await?), None, "/", &[]).await
+    }
+
     async fn over(
         stream: Box<dyn Bytes>,
         token: Option<String>,
