@@ -23,9 +23,20 @@ use super::target::{Connection, Target};
 const EVENTS: u64 = 1000;
 /// Lines of the journal that are taken along: the newest.
 const LINES: &str = "2000";
-/// Sections of the configuration of which the keys are shown and no value: what plugins and receivers
-/// are told may be anything.
-const HIDDEN: [&str; 3] = ["plugins", "sinks", "consul"];
+/// What of the configuration is shown with its values. Of everything else, also of what a later version
+/// adds, the keys alone: what plugins and receivers are told may be anything.
+const SHOWN: [&str; 10] = [
+    "access",
+    "audit",
+    "jobs",
+    "limits",
+    "listen",
+    "listen_plain",
+    "log",
+    "roles",
+    "state_dir",
+    "tls",
+];
 /// What stands in the place of a value.
 const REMOVED: &str = "(left out)";
 
@@ -111,8 +122,8 @@ fn configuration(path: &Path) -> String {
     // Neither the text nor what is wrong with it: both may hold a secret.
     let Ok(table) = text.parse::<Table>() else { return "# it is no TOML\n".to_owned() };
     let shown = table.into_iter().map(|(name, value)| {
-        let hidden = HIDDEN.contains(&name.as_str());
-        (name, if hidden { removed(value) } else { value })
+        let is_shown = SHOWN.contains(&name.as_str());
+        (name, if is_shown { value } else { removed(value) })
     });
     shown.collect::<Table>().to_string()
 }
@@ -149,7 +160,8 @@ mod tests {
         let folder = Folder::new();
         let file = folder.path().join("sysadmd.toml");
         let text = "listen = [\"127.0.0.1:1\"]\n[sinks.chat]\nurl = \"https://u:xyzzy@h/xyzzy\"\n\
-            [plugins.config.mail]\npassword = \"xyzzy\"\nlist = [\"xyzzy\"]\n";
+            [plugins.config.mail]\npassword = \"xyzzy\"\nlist = [\"xyzzy\"]\n\
+            [later]\nkey = \"xyzzy\"\nsome = [{ more = \"xyzzy\" }]\n";
         fs::write(&file, text).unwrap();
         let shown = configuration(&file);
         assert!(shown.contains("127.0.0.1:1") && shown.contains("password"), "{shown}");

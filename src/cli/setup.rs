@@ -145,9 +145,13 @@ fn change(setup: &Setup) -> Result<(), Failure> {
 /// With the mode of the file it is to replace.
 fn write(draft: &Path, like: &Path, text: &str) -> io::Result<()> {
     let mode = fs::metadata(like)?.permissions().mode();
+    // One that was left there has a mode of its own, or leads elsewhere.
+    match fs::remove_file(draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
-    let mut file: File =
-        options.write(true).create(true).truncate(true).mode(mode & 0o7777).open(draft)?;
+    let mut file: File = options.write(true).create_new(true).mode(mode & 0o7777).open(draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -220,7 +224,12 @@ mod tests {
         let (old, new) = (folder.path().join("a"), folder.path().join("b"));
         fs::write(&old, "").unwrap();
         fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
+        let elsewhere = folder.path().join("c");
+        fs::write(&elsewhere, "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &new).unwrap();
         write(&new, &old, "x = 1\n").unwrap();
-        assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o640);
+        let made = fs::symlink_metadata(&new).unwrap();
+        assert!(made.is_file() && made.permissions().mode() & 0o777 == 0o640);
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "");
     }
 }

@@ -5,10 +5,15 @@
 //! and not state. What is restored gets a new name, so that no client takes the numbers of its events
 //! for those that were given since; what was there is put aside and not removed.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Error, ErrorKind};
+use std::io::{self, Error, ErrorKind, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
+use rustix::io::Errno;
 
 use super::StartError;
 use crate::store::{Store, StoreError};
@@ -20,6 +25,8 @@ const DATABASE: &str = "sysadmd.db";
 const LEFT_OUT: &str = "plugin-state/snapshot/store";
 /// Where a backup is put together, and where one is unpacked before anything is moved.
 const WORK: &str = "backup.tmp";
+/// How deep directories may be.
+const DEPTH_MAX: usize = 64;
 
 /// Why it does not go. Written for the administrator.
 #[derive(Debug, thiserror::Error)]
@@ -73,35 +80,75 @@ pub(super) fn save(dir: &Path, file: &Path) -> Result<(), BackupError> {
 
 fn write(dir: &Path, database: &Path, archive: File) -> io::Result<()> {
     let mut archive = tar::Builder::new(archive);
-    archive.follow_symlinks(false);
     archive.append_path_with_name(database, DATABASE)?;
+    let dir = File::open(dir)?;
     for part in PARTS {
-        append(&mut archive, dir, Path::new(part))?;
+        append(&mut archive, (&dir, OsStr::new(part)), Path::new(part))?;
     }
     archive.into_inner()?.sync_all()
 }
 
-/// A file, or a directory with all in it; what is gone by now, and what is no file, is left out.
-fn append(archive: &mut tar::Builder<File>, dir: &Path, name: &Path) -> io::Result<()> {
-    let path = dir.join(name);
-    let kind = match path.symlink_metadata() {
-        Ok(metadata) => metadata.file_type(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
+/// A file, or a directory with all in it, under this place; what is gone by now, and what is no file,
+/// is left out. Plugins run meanwhile, and their directories are theirs: each name is opened below the
+/// directory that is open, and never followed, so that none can have root read elsewhere.
+fn append(
+    archive: &mut tar::Builder<File>,
+    (dir, name): (&File, &OsStr),
+    place: &Path,
+) -> io::Result<()> {
+    let open = |flags: OFlags| {
+        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        openat(dir, name, flags, Mode::empty()).map(File::from)
     };
-    if kind.is_dir() {
-        if name == Path::new(LEFT_OUT) {
-            return Ok(());
+    let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        stat => stat?,
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory if place == Path::new(LEFT_OUT) => Ok(()),
+        FileType::Directory => append_all(archive, &open(OFlags::DIRECTORY)?, place),
+        FileType::RegularFile => {
+            let file = open(OFlags::empty())?;
+            let mut header = header(&file)?;
+            let bytes = header.size()?;
+            // It may become shorter or longer meanwhile; what was promised is what there is.
+            archive.append_data(&mut header, place, file.chain(io::repeat(0)).take(bytes))
         }
-        archive.append_dir(name, &path)?;
-        let mut inside: Vec<_> = fs::read_dir(&path)?.collect::<io::Result<_>>()?;
-        inside.sort_by_key(fs::DirEntry::file_name);
-        return inside.iter().try_for_each(|it| append(archive, dir, &name.join(it.file_name())));
+        FileType::Symlink => {
+            let target = readlinkat(dir, name, Vec::new())?;
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_mode(0o777);
+            header.set_uid(stat.st_uid.into());
+            header.set_gid(stat.st_gid.into());
+            header.set_size(0);
+            archive.append_link(&mut header, place, OsStr::from_bytes(target.to_bytes()))
+        }
+        _ => Ok(()),
     }
-    if kind.is_file() || kind.is_symlink() {
-        return archive.append_path_with_name(&path, name);
+}
+
+fn append_all(archive: &mut tar::Builder<File>, dir: &File, place: &Path) -> io::Result<()> {
+    if place.components().count() > DEPTH_MAX {
+        return Err(Error::other(format!("directories more than {DEPTH_MAX} deep")));
     }
-    Ok(())
+    let mut header = header(dir)?;
+    header.set_size(0);
+    archive.append_data(&mut header, place, io::empty())?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        names.push(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned());
+    }
+    names.retain(|name| name != "." && name != "..");
+    names.sort();
+    names.iter().try_for_each(|name| append(archive, (dir, name), &place.join(name)))
+}
+
+/// What an open file is, whatever stands by its name now.
+fn header(file: &File) -> io::Result<tar::Header> {
+    let mut header = tar::Header::new_gnu();
+    header.set_metadata(&file.metadata()?);
+    Ok(header)
 }
 
 /// Puts a backup in the place of the state in `dir`; where what was there is now, if there was
@@ -256,6 +303,36 @@ mod tests {
         let restored = store(&dir);
         assert_ne!(restored.instance(), before);
         restored.close();
+    }
+
+    #[test]
+    fn a_link_of_a_plugin_leads_a_backup_nowhere() {
+        use std::os::unix::fs::symlink;
+        let place = tempfile::tempdir().unwrap();
+        let (dir, file) = (place.path().join("state"), place.path().join("backup"));
+        store(&dir).close();
+        put(place.path(), "secret/key", "canary-of-others");
+        put(&dir, "plugin-state/other/x", "own");
+        let other = dir.join("plugin-state/other");
+        let long = "d".repeat(120);
+        fs::create_dir_all(other.join(&long).join(&long)).unwrap();
+        for (name, to) in
+            [("file", "secret/key"), ("dir", "secret"), (&*format!("{long}/l"), "secret/key")]
+        {
+            symlink(place.path().join(to), other.join(name)).unwrap();
+        }
+        nix::unistd::mkfifo(&other.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        save(&dir, &file).unwrap();
+        let archive = fs::read(&file).unwrap();
+        let canary = b"canary-of-others";
+        assert!(!archive.windows(canary.len()).any(|part| part == canary));
+        restore(&dir, &file).unwrap();
+        for name in ["file", "dir", &format!("{long}/l")] {
+            assert!(fs::symlink_metadata(other.join(name)).unwrap().is_symlink(), "{name}");
+        }
+        assert!(other.join(&long).join(&long).is_dir());
+        assert_eq!(fs::read_to_string(other.join("x")).unwrap(), "own");
+        assert!(!other.join("pipe").exists());
     }
 
     #[test]
