@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::shape::{read, said};
 use super::{Asked, Dispatch};
-use crate::alerts::{Alert, Order, State, Verb};
+use crate::alerts::{Alert, Order, Snapshot, State, Verb};
 use crate::sight::Interest;
 use crate::store::{PAGE_MAX, Query};
 
 /// The longest note, in bytes.
 const NOTE_BYTES_MAX: usize = 1024;
+/// The class of most events about an alert; whoever hears these may look, too.
+const CLASS: &str = "alert.changed";
 /// Alerts in one answer.
 const LISTED_MAX: usize = 5_096;
 
@@ -39,7 +41,7 @@ pub(super) struct List {
 pub(super) struct Listed {
     /// The most urgent first.
     alerts: Vec<Alert>,
-    /// How many are open, whatever was asked for.
+    /// How many are open of those you may hear of, whatever was asked for.
     open: usize,
     /// How many of these somebody looks after.
     acknowledged: usize,
@@ -160,11 +162,11 @@ pub(super) async fn answer(
 ) -> Result<Json, Fault> {
     let args = &asked.request.args;
     let (id, order) = match action {
-        "list" => return list(dispatch, read(args)?).await,
+        "list" => return list(dispatch, asked, read(args)?).await,
         "history" => return history(dispatch, asked, read(args)?).await,
         "show" => {
             let One { id } = read(args)?;
-            let all = dispatch.0.alerts.all().await.alerts;
+            let all = seen(dispatch, asked).await.alerts;
             let alert = all.into_iter().find(|alert| alert.id == id);
             let alert = alert.ok_or_else(|| Fault::not_found(format!("there is no alert {id}")))?;
             return said(&Shown { alert });
@@ -203,9 +205,17 @@ fn checked(note: String) -> Result<String, Fault> {
     Ok(note)
 }
 
-async fn list(dispatch: &Dispatch, wanted: List) -> Result<Json, Fault> {
+/// The alerts whose events they may hear.
+async fn seen(dispatch: &Dispatch, asked: &Asked<'_>) -> Snapshot {
+    let sight = dispatch.sight(asked.principal);
+    let mut snapshot = dispatch.0.alerts.all().await;
+    snapshot.alerts.retain(|alert| sight.shows_class(CLASS, &format!("/alerts/{}", alert.id)));
+    snapshot
+}
+
+async fn list(dispatch: &Dispatch, asked: &Asked<'_>, wanted: List) -> Result<Json, Fault> {
     let List { states, kind, source, .. } = wanted;
-    let snapshot = dispatch.0.alerts.all().await;
+    let snapshot = seen(dispatch, asked).await;
     let is_open = |alert: &&Alert| matches!(alert.state, State::Open | State::Clearing);
     let count =
         |which: fn(&&Alert) -> bool| snapshot.alerts.iter().filter(is_open).filter(which).count();

@@ -192,3 +192,34 @@ async fn viewers_look_and_operators_act_and_nobody_asks_nonsense() {
     drop((admin, viewer, operator, bound));
     running.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_may_not_hear_of_alerts_is_not_shown_them() {
+    let (running, mut admin) = kit().await;
+    for subject in ["/x", "/y"] {
+        ring(&mut admin, json!({"raise": broken(subject)})).await.unwrap();
+    }
+    for (scope, seen) in [
+        (json!({"classes": ["user.*"]}), 0),
+        (json!({"classes": ["alert.*"]}), 2),
+        (json!({"classes": ["*"], "resources": ["/nowhere", "/alerts/2"]}), 1),
+    ] {
+        // What is bound to resources may not call what is about none.
+        let is_bound = scope.get("resources").is_some();
+        let args = json!({"name": "t", "role": "operator", "scope": scope});
+        let made = running.make_token(args).await;
+        let mut client = running.remote(made["token"].as_str().unwrap()).await;
+        let listed = alerts(&mut client, "list", json!({})).await;
+        if is_bound {
+            assert_eq!(listed.unwrap_err()["code"], "403");
+        } else {
+            let listed = listed.unwrap();
+            assert_eq!(listed["alerts"].as_array().unwrap().len(), seen, "{scope}: {listed}");
+            assert_eq!(listed["open"], seen, "{scope}");
+            let shown = alerts(&mut client, "show", json!({"id": 1})).await;
+            assert_eq!(shown.is_ok(), seen > 0, "{scope}: {shown:?}");
+        }
+    }
+    drop(admin);
+    running.stop().await;
+}
