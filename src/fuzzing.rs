@@ -17,6 +17,7 @@ use crate::cli::output::{self, Style};
 use crate::cli::plugin::child::{self, Heard};
 use crate::cli::{target, trust};
 use crate::host::lines::{Line, Lines};
+use crate::listen::tls::pair;
 use crate::store::{AuditPage, AuditQuery};
 
 pub use crate::access::pam::helper::verdict_in;
@@ -28,6 +29,7 @@ pub use crate::cli::plugin::child::member;
 pub use crate::cli::when::length;
 pub use crate::dispatch::events::query as log_query;
 pub use crate::dispatch::greeting::introduced;
+pub use crate::dispatch::jobs::work::split as command_words;
 pub use crate::dispatch::logs::asked as logs_asked;
 pub use crate::dispatch::logs::moment::by_pattern as time_by_pattern;
 pub use crate::dispatch::split;
@@ -39,10 +41,25 @@ pub use crate::listen::http::proof as header_proof;
 pub use crate::listen::pages::Pages;
 pub use crate::listen::rest::{args_of, method_of};
 pub use crate::listen::socket::config as websocket_config;
+pub use crate::sinks::verdict::{
+    Verdict as SinkVerdict, consent as sink_consent, judge as judge_sink,
+};
 
 pub use crate::wire::login::login;
 
 const PLAIN: Style = Style { json: false, colour: false };
+
+/// How many certificates these PEM files hold, and what the first says of itself; whether there is a
+/// key. What is wrong is a sentence.
+pub fn pem_files(certificate: &[u8], key: &[u8]) -> [Result<usize, String>; 2] {
+    let path = std::path::Path::new("file.pem");
+    let certificates = pair::certificates_in(certificate, path);
+    let key = pair::private_key_in(key, path);
+    [
+        certificates.map(|found| found.len()).map_err(|unfit| unfit.to_string()),
+        key.map(|_| 1).map_err(|unfit| unfit.to_string()),
+    ]
+}
 
 /// The event in a row.
 pub fn event_in(row: &Row<'_>) -> Option<Event> {

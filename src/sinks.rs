@@ -10,7 +10,7 @@ mod carrier;
 mod delivery;
 mod post;
 mod program;
-mod verdict;
+pub(crate) mod verdict;
 mod wanted;
 
 use std::collections::BTreeMap;

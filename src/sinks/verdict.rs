@@ -17,7 +17,7 @@ const ALLOWED_RATE: &str = "webhook-allowed-rate";
 
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// It has what was sent.
     Taken,
     /// It will never take anything again.
@@ -29,7 +29,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges an answer.
-pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Time) -> Verdict {
+pub fn judge(status: StatusCode, headers: &HeaderMap, now: Time) -> Verdict {
     let said = || format!("it answers {status}");
     match status.as_u16() {
         200..=299 => Verdict::Taken,
@@ -62,7 +62,7 @@ pub(super) fn judge_exit(code: i32) -> Verdict {
 ///
 /// # Errors
 /// The sentence, when it has not consented to deliveries from this host.
-pub(super) fn consent(
+pub fn consent(
     status: StatusCode,
     headers: &HeaderMap,
     host: &str,

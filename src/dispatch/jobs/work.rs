@@ -115,7 +115,7 @@ pub(crate) fn check_argv(argv: &[String]) -> Result<(), Fault> {
 ///
 /// # Errors
 /// `bad-request` when a quote is left open or a control character is in it.
-pub(crate) fn split(text: &str) -> Result<Vec<String>, Fault> {
+pub fn split(text: &str) -> Result<Vec<String>, Fault> {
     if let Some(control) = text.chars().find(|c| c.is_control()) {
         let sentence = format!("the command {text:?} holds the control character {control:?}");
         return Err(Fault::bad_request(sentence).with_hint(

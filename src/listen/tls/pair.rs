@@ -174,8 +174,15 @@ impl Pair {
 
 /// The certificates of a file; at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unfit> {
-    let text = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    certificates_in(&read(path)?, path)
+}
+
+/// The same of what stands in the file.
+pub(crate) fn certificates_in(
+    text: &[u8],
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, Unfit> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     let found = found.map_err(|error| damaged(path, &error))?;
     if found.is_empty() {
         return Err(Unfit::WrongContent { path: path.to_path_buf(), wanted: "certificate" });
@@ -192,8 +199,12 @@ fn facts(chain: &[CertificateDer<'_>], path: &Path) -> Result<Facts, Unfit> {
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Unfit> {
-    let text = read(path)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+    private_key_in(&read(path)?, path)
+}
+
+/// The same of what stands in the file.
+pub(crate) fn private_key_in(text: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, Unfit> {
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
         pem::Error::NoItemsFound => Unfit::WrongContent {
             path: path.to_path_buf(),
             wanted: "private key without a passphrase",

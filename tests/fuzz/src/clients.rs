@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::StatusCode;
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use protocol::{Json, Time};
 use secrecy::ExposeSecret as _;
 use serde::de::IgnoredAny;
@@ -14,7 +15,7 @@ use sysadmd::access::Proof;
 use sysadmd::access::challenge::{Challenge, PublicKey};
 use sysadmd::config::Limits;
 use sysadmd::fuzzing::{
-    Pages, args_of, header_proof, introduced, log_query, logs_asked, method_of, split,
+    self, Pages, args_of, header_proof, introduced, log_query, logs_asked, method_of, split,
     time_by_pattern, trail_query, websocket_config,
 };
 use sysadmd::sight::Sight;
@@ -130,7 +131,7 @@ pub fn login(data: &[u8]) {
     let (Some(name), Ok(args)) = (utf8(name), serde_json::from_slice::<Value>(args)) else {
         return;
     };
-    match sysadmd::fuzzing::login(name, &args) {
+    match fuzzing::login(name, &args) {
         Ok(shown) => assert!(!format!("{shown:?}").contains("canary")),
         Err(fault) => assert!(!fault.to_string().is_empty()),
     }
@@ -201,6 +202,45 @@ pub fn origin(data: &[u8]) {
         let name = port.map_or(&*host, |(name, _)| name);
         let address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         assert!(address || matches!(name, "localhost" | "nas"), "{host} is no name of ours");
+    }
+}
+
+/// A command as classic clients write it.
+pub fn command_words(data: &[u8]) {
+    let Some(text) = utf8(data) else { return };
+    let Ok(words) = fuzzing::command_words(text) else { return };
+    assert!(words.iter().all(|word| !word.contains(char::is_control)));
+    let quoted = |word: &String| format!("\"{}\"", word.replace('"', "\"\"\""));
+    let again: Vec<String> = words.iter().map(quoted).collect();
+    // Three quotes in a row are one that is meant: so an empty word can be written in one way only.
+    if words.iter().all(|word| !word.is_empty() && !word.starts_with('"') && !word.ends_with('"')) {
+        assert_eq!(fuzzing::command_words(&again.join(" ")), Ok(words));
+    }
+}
+
+/// What a receiver of deliveries answers: a line with its status, then headers.
+pub fn sink_answer(data: &[u8]) {
+    let (status, rest) = line_and_rest(data);
+    let status = utf8(status).and_then(|text| text.parse::<StatusCode>().ok());
+    let Some(status) = status else { return };
+    let mut headers = HeaderMap::new();
+    for line in rest.split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
+            headers.append(name, value);
+        }
+    }
+    let verdict = fuzzing::judge_sink(status, &headers, Time::from_micros(1_000_000_000_000_000));
+    assert_eq!(verdict == fuzzing::SinkVerdict::Taken, status.is_success());
+    if let fuzzing::SinkVerdict::Later(why, asked) = verdict {
+        assert!(!why.is_empty() && asked.is_none_or(|asked| asked.as_secs() <= 3_600), "{asked:?}");
+    }
+    let consent = fuzzing::sink_consent(status, &headers, "nas.example");
+    if let Ok(rate) = consent {
+        assert!(status.is_success() && rate.is_none_or(|rate| rate.as_secs() <= 60));
     }
 }
 

@@ -40,14 +40,14 @@ macro_rules! each_target {
     ($with:ident) => {
         $with! {
             words::class words::cursor words::filter words::time
-            clients::challenge_key clients::envelope clients::greeting clients::header clients::login
-            clients::list clients::logs clients::origin clients::rest clients::subscribe clients::trail clients::websocket
+            clients::challenge_key clients::command_words clients::envelope clients::greeting clients::header clients::login
+            clients::list clients::logs clients::origin clients::rest clients::sink_answer clients::subscribe clients::trail clients::websocket
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             consul::consul_event consul::consul_pattern consul::consul_request
             jsonrpc::jsonrpc
             plugins::alert plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants
-            logins::certificate logins::pam_answer logins::pam_question logins::redact logins::resource logins::scope
+            logins::certificate logins::pam_answer logins::pam_question logins::pem_files logins::redact logins::resource logins::scope
             machine::chosen_names machine::kernel_files machine::mount_table machine::process_files
             machine::tool_output machine::units
             snapshots::dataset_args snapshots::escape snapshots::mounts snapshots::names

@@ -100,6 +100,21 @@ pub fn certificate(data: &[u8]) {
     assert!(micros > after.micros() && facts.validity(Time::from_micros(micros)) != Validity::Good);
 }
 
+/// The files of a certificate and its key, one behind the other.
+pub fn pem_files(data: &[u8]) {
+    let middle = data.windows(2).position(|two| two == b"\n\n").unwrap_or(data.len());
+    let (certificate, key) = data.split_at(middle);
+    for (told, text) in fuzzing::pem_files(certificate, key).into_iter().zip([certificate, key]) {
+        match told {
+            Ok(found) => assert!(found >= 1 && found <= text.len() / 20, "{found}"),
+            // It may be a key that stands there.
+            Err(sentence) => {
+                assert!(sentence.len() < 200 && !sentence.contains('\n'), "{sentence}");
+            }
+        }
+    }
+}
+
 /// The helper's answer.
 pub fn pam_answer(data: &[u8]) {
     match verdict_in(data) {
