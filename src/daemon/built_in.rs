@@ -17,8 +17,9 @@ struct BuiltIn {
     run: fn() -> ExitCode,
 }
 
-const TABLE: [BuiltIn; 2] = [
+const TABLE: [BuiltIn; 3] = [
     BuiltIn { name: "snapshot", manifest: snapshot::MANIFEST, run: snapshot::run },
+    BuiltIn { name: "containers", manifest: containers::MANIFEST, run: containers::run },
     BuiltIn { name: "system", manifest: system::MANIFEST, run: system::run },
 ];
 

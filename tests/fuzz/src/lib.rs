@@ -15,6 +15,7 @@
 pub mod clients;
 pub mod cloudevents;
 pub mod consul;
+pub mod containers;
 pub mod ctl;
 pub mod files;
 pub mod jsonrpc;
@@ -44,6 +45,7 @@ macro_rules! each_target {
             clients::list clients::logs clients::origin clients::rest clients::sink_answer clients::subscribe clients::trail clients::websocket
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             consul::consul_event consul::consul_pattern consul::consul_request
+            containers::engine_events containers::engine_inspection
             jsonrpc::jsonrpc
             plugins::alert plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants

@@ -1,0 +1,261 @@
+//! From a call to its answer.
+
+use std::sync::{Arc, OnceLock};
+
+use sdk::{Context, Fault, FaultKind, Plugin, Request, Role, Value, json};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Config;
+use crate::container::Container;
+use crate::group::Place;
+use crate::worker::Worker;
+use crate::{identity, kept, query, show};
+
+/// The plugin.
+#[derive(Default)]
+pub(crate) struct Containers {
+    engines: OnceLock<Vec<Arc<Worker>>>,
+}
+
+/// What alerts can be brought up to date at once.
+const ALERTS_MAX: usize = sdk::SYNC_MAX;
+
+impl Plugin for Containers {
+    fn start(&self, ctx: &Context) -> Result<(), Fault> {
+        let config = Config::read(ctx.config())?;
+        let cannot = |error: std::io::Error| {
+            Fault::new(FaultKind::Unavailable, format!("engines cannot be watched: {error}"))
+        };
+        let installation = kept::installation(ctx.state_dir()).map_err(cannot)?;
+        let mut engines = Vec::new();
+        for engine in &config.engine {
+            let place = Place { installation: installation.clone(), engine: engine.name.clone() };
+            let worker = Worker::new(place, engine, config.clone(), ctx).map_err(cannot)?;
+            engines.push(Arc::new(worker));
+        }
+        let raised: Vec<_> = engines.iter().flat_map(|it| it.raised()).take(ALERTS_MAX).collect();
+        ctx.sync_alerts(&raised)?;
+        for engine in &engines {
+            engine.begin(ctx).map_err(cannot)?;
+        }
+        // It starts once.
+        self.engines.set(engines).ok();
+        Ok(())
+    }
+
+    fn call(&self, ctx: &Context, request: &Request) -> Result<Value, Fault> {
+        let args = &request.args;
+        match request.method().as_str() {
+            "containers/list" => self.list(&read(args)?),
+            "containers/services" => self.services(&read(args)?),
+            "containers/stacks" => self.stacks(&read(args)?),
+            "containers/nodes" => Ok(self.nodes()),
+            "containers/inspect" => self.inspect(ctx, &read(args)?),
+            "containers/logs" => self.logs(&read(args)?),
+            "containers/stats" => self.stats(&read(args)?),
+            _ => Err(sdk::unknown_method(request)),
+        }
+    }
+}
+
+/// Which part of a list.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Part {
+    offset: usize,
+    limit: usize,
+    gone: bool,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { offset: 0, limit: PAGE_ROWS, gone: false }
+    }
+}
+
+/// The most rows of a page.
+const PAGE_ROWS: usize = 1_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct One {
+    container: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    container: String,
+    #[serde(default = "Log::usual_tail")]
+    tail: usize,
+    since: Option<String>,
+}
+
+impl Log {
+    const fn usual_tail() -> usize {
+        100
+    }
+}
+
+fn read<T: DeserializeOwned>(args: &Value) -> Result<T, Fault> {
+    let args = if args.is_null() { json!({}) } else { args.clone() };
+    serde_json::from_value(args).map_err(|error| {
+        Fault::bad_request(format!("the arguments are wrong: {error}"))
+            .with_hint("rpc/discover describes them")
+    })
+}
+
+impl Containers {
+    fn engines(&self) -> impl Iterator<Item = &Arc<Worker>> {
+        self.engines.get().into_iter().flatten().filter(|it| it.is_known())
+    }
+
+    fn list(&self, part: &Part) -> Result<Value, Fault> {
+        let mut rows = Vec::new();
+        for engine in self.engines() {
+            let desk = engine.desk();
+            let gone = desk.model.gone().filter(|_| part.gone);
+            let all = desk.model.containers().values().chain(gone);
+            rows.extend(all.map(|it| show::container(&engine.place, it)));
+        }
+        self.page("containers", rows, part)
+    }
+
+    fn services(&self, part: &Part) -> Result<Value, Fault> {
+        let mut rows = Vec::new();
+        for engine in self.engines() {
+            let desk = engine.desk();
+            let members = show::by_service(&engine.place, &desk.model.all());
+            let of = |uuid| members.get(uuid).map(Vec::as_slice).unwrap_or_default();
+            let services = desk.services.iter();
+            rows.extend(services.map(|(uuid, it)| show::service(&engine.place, it, of(uuid))));
+        }
+        self.page("services", rows, part)
+    }
+
+    fn stacks(&self, part: &Part) -> Result<Value, Fault> {
+        let mut rows = Vec::new();
+        for engine in self.engines() {
+            let desk = engine.desk();
+            rows.extend(desk.stacks.values().map(|it| {
+                let of: Vec<_> =
+                    it.services.iter().filter_map(|it| desk.services.get(it)).collect();
+                show::stack(&engine.place, it, &of)
+            }));
+        }
+        self.page("stacks", rows, part)
+    }
+
+    fn nodes(&self) -> Value {
+        let rows: Vec<Value> = self
+            .engines()
+            .map(|engine| {
+                let desk = engine.desk();
+                let running = show::running(&desk.model.all());
+                show::node(&engine.place, &desk.status, running)
+            })
+            .collect();
+        json!({ "nodes": rows })
+    }
+
+    /// Rows in the order of their names, and where the next page begins.
+    fn page(&self, name: &str, mut rows: Vec<Value>, part: &Part) -> Result<Value, Fault> {
+        if !(1..=PAGE_ROWS).contains(&part.limit) {
+            return Err(Fault::bad_request(format!("`limit` must be from 1 to {PAGE_ROWS}")));
+        }
+        let key = |row: &Value| ["engine", "name", "uuid"].map(|it| row[it].to_string());
+        rows.sort_by_cached_key(key);
+        let (rows, total) = show::page(rows, part.offset, part.limit);
+        let end = part.offset.saturating_add(rows.len());
+        let next = (end < total && !rows.is_empty()).then_some(end);
+        let unreachable: Vec<Value> = self.engines().filter_map(|it| unreachable(it)).collect();
+        Ok(json!({ name: rows, "total": total, "next": next, "unreachable": unreachable }))
+    }
+
+    fn inspect(&self, ctx: &Context, one: &One) -> Result<Value, Fault> {
+        let (engine, it) = self.find(&one.container)?;
+        let mut shown = show::container(&engine.place, &it);
+        // Environments hold passwords.
+        if ctx.role() >= Role::Operator {
+            let id = it.id.clone();
+            let asked = engine.ask(|docker| async move { query::environment(&docker, &id).await });
+            shown["environment"] = asked.map_err(|reason| silent(engine, &reason))?.into();
+        }
+        Ok(shown)
+    }
+
+    fn logs(&self, log: &Log) -> Result<Value, Fault> {
+        if !(1..=LINES_MAX).contains(&log.tail) {
+            return Err(Fault::bad_request(format!("`tail` must be from 1 to {LINES_MAX}")));
+        }
+        let since = log.since.as_deref().map(chrono::DateTime::parse_from_rfc3339).transpose();
+        let since = since
+            .map_err(|_| Fault::bad_request("`since` is no moment as RFC 3339 writes it"))?
+            .map(|moment| moment.timestamp());
+        let (engine, it) = self.find(&log.container)?;
+        let (id, tail) = (it.id.clone(), log.tail);
+        let asked =
+            engine.ask(|docker| async move { query::logs(&docker, &id, (tail, since)).await });
+        let (lines, cut) = asked.map_err(|reason| silent(engine, &reason))?;
+        Ok(json!({ "name": it.name, "lines": lines, "cut": cut }))
+    }
+
+    fn stats(&self, one: &One) -> Result<Value, Fault> {
+        let (engine, it) = self.find(&one.container)?;
+        if !it.phase.is_up() {
+            let sentence = format!("{} does not run, so it uses nothing", it.name);
+            return Err(Fault::new(FaultKind::Conflict, sentence));
+        }
+        let id = it.id.clone();
+        let asked = engine.ask(|docker| async move { query::stats(&docker, &id).await });
+        asked.map_err(|reason| silent(engine, &reason))
+    }
+
+    /// The one container that this names: by its uuid, its name, or the beginning of its id.
+    fn find(&self, named: &str) -> Result<(&Arc<Worker>, Container), Fault> {
+        let mut found = Vec::new();
+        for engine in self.engines() {
+            let desk = engine.desk();
+            let all = desk.model.containers().values();
+            found.extend(all.filter(|it| is_named(it, named)).map(|it| (engine, it.clone())));
+        }
+        // A name is meant as a name, whatever ids begin like it.
+        let by_name: Vec<_> = found.iter().filter(|(_, it)| it.name == named).cloned().collect();
+        let mut found = if by_name.is_empty() { found } else { by_name };
+        match found.len() {
+            1 => found.pop().ok_or_else(|| nobody(named)),
+            0 => Err(nobody(named)),
+            count => Err(Fault::new(
+                FaultKind::Conflict,
+                format!("{named:?} is the name of {count} containers"),
+            )
+            .with_hint("give the uuid of one")),
+        }
+    }
+}
+
+/// The most lines of a log in one answer.
+const LINES_MAX: usize = 10_000;
+
+fn is_named(it: &Container, named: &str) -> bool {
+    let is_prefix = named.len() >= 4 && it.id.starts_with(named);
+    is_prefix || it.name == named || identity::of_container(&it.id).to_string() == named
+}
+
+fn nobody(named: &str) -> Fault {
+    let named: String = named.chars().take(100).collect();
+    Fault::not_found(format!("there is no container {named:?}"))
+        .with_hint("containers/list shows them: use a uuid, a name, or the beginning of an id")
+}
+
+fn unreachable(engine: &Worker) -> Option<Value> {
+    let desk = engine.desk();
+    let name = &engine.place.engine;
+    (desk.status.up != Some(true)).then(|| json!({"engine": name, "reason": desk.status.reason}))
+}
+
+fn silent(engine: &Worker, reason: &str) -> Fault {
+    let sentence = format!("the engine {} does not say it: {reason}", engine.place.engine);
+    Fault::new(FaultKind::Unavailable, sentence).with_retry_after_ms(1_000)
+}
