@@ -175,6 +175,30 @@ mod tests {
             });
             prop_assert_eq!(read, sent);
         }
+
+        #[test]
+        fn an_answer_and_a_refusal_are_read_as_they_were_said(
+            parts in (".{1,20}", ".{1,20}", ".{0,20}"),
+            args in any::<(String, Option<i64>, Vec<bool>)>(),
+            sentence in ".*",
+            hint in proptest::option::of(".*"),
+            retry_after_ms in any::<Option<u64>>(),
+        ) {
+            let (namespace, name, id) = parts;
+            let args = json!({ "of": args });
+            let sent = json!({"namespace": namespace, "name": name, "id": id}).to_string();
+            let said = decode(&sent).unwrap();
+            let frame = answer(&said, &Json::from(args.clone()));
+            let read: Value = serde_json::from_str(&text(&frame)).unwrap();
+            let called = if id.is_empty() { name.as_str() } else { "response" };
+            let expected = json!({"args": args, "id": id, "name": called, "namespace": namespace});
+            prop_assert_eq!(read, expected);
+            let fault = Fault { hint, retry_after_ms, ..Fault::bad_request(sentence) };
+            let read: Value = serde_json::from_str(&text(&refusal(&id, &fault))).unwrap();
+            prop_assert_eq!(&read["id"], &json!(id));
+            let again: Fault = serde_json::from_value(read["args"]["fault"].clone()).unwrap();
+            prop_assert_eq!(again, fault);
+        }
     }
 
     fn text(frame: &[u8]) -> String {
