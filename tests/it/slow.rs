@@ -1,4 +1,4 @@
-//! Clients that read too slowly, in the words of SysAdm and of JSON-RPC: what each overflow policy
+//! Clients that read too slowly, in the words of SysAdm, JSON-RPC and `CloudEvents`: what each policy
 //! promises, what they cost, and that nobody else notices.
 //!
 //! (A client that is cut because it answers no ping any more takes 75 seconds; that is proved where
@@ -8,6 +8,7 @@ mod listener;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use kit::client::{SysAdmClient, Target};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -87,14 +88,14 @@ async fn a_stalled_client_that_wants_the_latest_has_the_latest_of_every_subject(
 
 #[tokio::test]
 async fn a_stalled_client_that_wants_to_be_disconnected_is_and_goes_on_later() {
-    let (program, mut stage) = Stage::of(program().await, 900, 1_000).await;
-    let [mut classic, mut other] = stage.listen("disconnect").await;
+    let (program, mut stage) = Stage::of(program().await, 90, 10_000).await;
+    let mut everybody = stage.listen("disconnect").await;
     stage.play_in_one_go().await;
     // At the same time: who does not read the goodbye soon does not get it.
-    let ends = tokio::join!(classic.read_to_the_end(), other.read_to_the_end());
+    let ends = join_all(everybody.iter_mut().map(Listener::read_to_the_end)).await;
     let back = stage.listeners("lossless").await;
-    let everybody = [(classic, ends.0), (other, ends.1)];
-    for ((stalled, (code, reason)), mut again) in everybody.into_iter().zip(back) {
+    let ended = everybody.into_iter().zip(ends);
+    for ((stalled, (code, reason)), mut again) in ended.zip(back) {
         assert_eq!((code, reason.contains("retry_after_ms")), (4008, true), "{reason}");
         again.subscribe_from(&stalled.cursor.into()).await;
         again.read_all(stage.last).await;
@@ -205,7 +206,7 @@ impl Stage {
     }
 
     /// One who subscribes and then reads nothing, in each face's words.
-    async fn listen(&self, overflow: &'static str) -> [Listener; 2] {
+    async fn listen(&self, overflow: &'static str) -> [Listener; 3] {
         let mut everybody = self.listeners(overflow).await;
         for listener in &mut everybody {
             listener.subscribe(overflow).await;
@@ -214,11 +215,15 @@ impl Stage {
     }
 
     /// The same, not subscribed yet.
-    async fn listeners(&self, overflow: &'static str) -> [Listener; 2] {
+    async fn listeners(&self, overflow: &'static str) -> [Listener; 3] {
         let target = Target::Unix(self.socket.clone());
         let classic = SysAdmClient::connect(target.clone()).await.expect("a connection");
         let other = SysAdmClient::connect_at(target, JSONRPC, &[]).await.expect("a connection");
-        [Listener::new(classic, overflow), Listener::in_jsonrpc(other, None, overflow).await]
+        [
+            Listener::new(classic, overflow),
+            Listener::in_jsonrpc(other, None, overflow).await,
+            Listener::in_cloudevents(self.socket.clone(), overflow).await,
+        ]
     }
 
     /// Fires, batch by batch; the fast one has each before the next is fired.

@@ -1,8 +1,9 @@
 //! A subscriber that reads when it is told to, and notes what it got and what it was told it lacks.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use kit::client::{Came, SysAdmClient};
+use kit::client::{Came, SysAdmClient, Target};
 use protocol::Cursor;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -11,10 +12,13 @@ use tokio::time::sleep;
 use crate::harness::PATIENCE;
 
 /// In which words it asks and is told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Words {
     SysAdm,
     JsonRpc,
+    /// On the unix socket that lies here: the question is in the path, so each stream is a
+    /// connection.
+    CloudEvents(PathBuf),
 }
 
 /// The subscriber.
@@ -54,6 +58,13 @@ impl Listener {
         listener
     }
 
+    /// The same as a stream of `CloudEvents`, on the unix socket that lies here.
+    pub(super) async fn in_cloudevents(socket: PathBuf, overflow: &'static str) -> Self {
+        // It says nothing until it subscribes, and then on another one.
+        let idle = SysAdmClient::connect(Target::Unix(socket.clone())).await;
+        Self::speaking(Words::CloudEvents(socket), idle.expect("a connection"), overflow)
+    }
+
     fn speaking(words: Words, client: SysAdmClient, overflow: &'static str) -> Self {
         Self {
             client,
@@ -81,11 +92,22 @@ impl Listener {
         let filter = json!({"classes": ["user.slow"]});
         let wanted = json!({"sub": name, "filter": filter, "from": from,
                             "overflow": self.overflow, "heartbeat_s": 1});
-        let answer = match self.words {
+        let answer = match self.words.clone() {
             Words::SysAdm => self.client.subscribe(wanted).await.expect("it is accepted"),
             Words::JsonRpc => {
                 assert_eq!(self.ask("events.subscribe", wanted).await, name);
                 self.client.next().await["params"]["result"].take()
+            }
+            Words::CloudEvents(socket) => {
+                let overflow = self.overflow;
+                let query =
+                    format!("classes=user.slow&from={from}&overflow={overflow}&heartbeat=1");
+                let path = format!("/cloudevents?{query}");
+                let spoken = [("Sec-WebSocket-Protocol", "cloudevents.json")];
+                let stream = SysAdmClient::connect_at(Target::Unix(socket), &path, &spoken).await;
+                self.client = stream.expect("a stream");
+                let standing = self.client.next().await;
+                json!({"gap": standing["data"]["gap"], "cursor": standing["cursor"]})
             }
         };
         assert_eq!(answer["gap"], Value::Null);
@@ -170,17 +192,20 @@ impl Listener {
     }
 
     fn take(&mut self, message: &Value) {
-        let (kind, args) = match self.words {
-            Words::SysAdm => (&message["name"], &message["args"]),
+        let (kind, args, cursor) = match self.words {
+            Words::SysAdm => (&message["name"], &message["args"], &message["args"]["cursor"]),
             Words::JsonRpc => {
                 let result = &message["params"]["result"];
-                (&result["type"], result)
+                (&result["type"], result, &result["cursor"])
             }
+            Words::CloudEvents(_) => (&message["type"], &message["data"], &message["cursor"]),
         };
-        match kind.as_str() {
-            Some("event") => {
+        match kind.as_str().map(|kind| kind.trim_start_matches("cloudevents.")) {
+            Some("event" | "user.slow") => {
+                let sequence = || message["sequence"].as_str()?.parse().ok();
+                let seq = args["seq"].as_u64().or_else(sequence);
                 self.got.push(args["data"]["n"].as_u64().expect("a number"));
-                self.seqs.push(args["seq"].as_u64().expect("a place in the log"));
+                self.seqs.push(seq.expect("a place in the log"));
             }
             Some("gap") => {
                 self.missed += args["missed"].as_u64().expect("the gap is exact");
@@ -189,6 +214,6 @@ impl Listener {
             Some("heartbeat") => {}
             _ => panic!("unexpected: {message}"),
         }
-        args["cursor"].as_str().expect("a cursor").clone_into(&mut self.cursor);
+        cursor.as_str().expect("a cursor").clone_into(&mut self.cursor);
     }
 }
