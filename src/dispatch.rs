@@ -11,7 +11,7 @@ mod client;
 pub mod consul;
 mod deprecations;
 mod describe;
-mod dispatcher;
+pub(crate) mod dispatcher;
 pub(crate) mod events;
 pub(crate) mod greeting;
 pub(crate) mod jobs;

@@ -6,7 +6,7 @@
 use std::io::BufRead;
 
 use bytes::BufMut as _;
-use protocol::{Event, Fault, Json};
+use protocol::{Event, Fault, Json, Time};
 use rusqlite::{Connection, Row};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -16,9 +16,12 @@ use crate::cli::events::show;
 use crate::cli::output::{self, Style};
 use crate::cli::plugin::child::{self, Heard};
 use crate::cli::{target, trust};
+use crate::dispatch::jobs::log::{Keep, Log};
+use crate::dispatch::jobs::work::Task;
+use crate::dispatch::jobs::{answer, record};
 use crate::host::lines::{Line, Lines};
 use crate::listen::tls::pair;
-use crate::store::{AuditPage, AuditQuery};
+use crate::store::{AuditPage, AuditQuery, StoredJob};
 
 pub use crate::access::pam::helper::verdict_in;
 pub use crate::access::redact::redact;
@@ -27,6 +30,7 @@ pub use crate::cli::events::cursor_file::cursor_in;
 pub use crate::cli::output::{bytes as bytes_for_people, clean, moment, one_line, text};
 pub use crate::cli::plugin::child::member;
 pub use crate::cli::when::length;
+pub use crate::dispatch::dispatcher::commands_of;
 pub use crate::dispatch::events::query as log_query;
 pub use crate::dispatch::greeting::introduced;
 pub use crate::dispatch::jobs::work::split as command_words;
@@ -69,6 +73,65 @@ pub fn event_in(row: &Row<'_>) -> Option<Event> {
 /// A page of an audit trail that lies in this database.
 pub fn audit_page(db: &mut Connection, query: &AuditQuery) -> Option<AuditPage> {
     crate::store::audit::page::page(db, query, usize::MAX).ok()
+}
+
+/// A job that is asked for.
+#[derive(Debug)]
+pub struct Asked {
+    /// The words of each of its commands; `None` when it is a call.
+    pub commands: Option<Vec<Vec<String>>>,
+    /// Everything that its client has named.
+    pub names: Vec<String>,
+    /// Locks among them.
+    pub locks: usize,
+    /// Seconds it may take.
+    pub timeout_s: u64,
+}
+
+/// What the arguments of `rpc/jobs run` ask for.
+///
+/// # Errors
+/// `bad-request`, with what is wrong.
+pub fn job_asked(args: &Value) -> Result<Asked, Fault> {
+    let wanted = answer::wanted(args)?;
+    let locks = wanted.locks.len();
+    let chosen = [wanted.process_id, wanted.key, wanted.queue].into_iter().flatten();
+    let commands = match wanted.task {
+        Task::Call(_) => None,
+        Task::Commands(all) => Some(all.into_iter().map(|command| command.argv).collect()),
+    };
+    let names = chosen.chain(wanted.locks).collect();
+    Ok(Asked { commands, names, locks, timeout_s: wanted.timeout_s })
+}
+
+/// A row about a job, what is shown of it and what it is to do, read and written again; `None` when
+/// it is not understood.
+pub fn job_kept(job: Json, work: Json) -> Option<(Json, Json)> {
+    let created = Time::from_micros(1);
+    let row = StoredJob { id: uuid::Uuid::nil(), created, ended: None, job, work };
+    let (job, work) = record::read(&row)?;
+    let StoredJob { job, work, .. } = record::stored(&job, &work).ok()?;
+    Some((job, work))
+}
+
+/// What is kept of the log of a job that has said these pieces, with the place of each part, read
+/// by so many bytes at a time; and an excerpt of all of it, of about so many bytes.
+pub fn job_log(
+    (first, last): (usize, usize),
+    pieces: &[&[u8]],
+    most: usize,
+) -> (Vec<(u64, Vec<u8>)>, String) {
+    let mut log = Log::new(Keep { first, last });
+    for piece in pieces {
+        log.push(piece);
+    }
+    let (mut place, mut read) = (0, Vec::new());
+    while place < log.said() {
+        let piece = log.read(place, most);
+        place = piece.next;
+        read.push((piece.from, piece.bytes));
+    }
+    (read, log.excerpt(0, log.said(), most))
 }
 
 /// A message as `sysadmctl` sorts it.

@@ -138,7 +138,10 @@ async fn run(dispatch: &Dispatch, asked: &Asked<'_>, args: &Value) -> Result<Jso
 }
 
 /// The commands of a job; `None` for a value that the original passes over.
-fn commands_of(name: &str, value: &Value) -> Result<Option<Vec<Command>>, Fault> {
+///
+/// # Errors
+/// `bad-request` with the name of the job.
+pub fn commands_of(name: &str, value: &Value) -> Result<Option<Vec<Command>>, Fault> {
     let wrong =
         |fault: Fault| Fault { message: format!("job {name:?}: {}", fault.message), ..fault };
     let parts = match value {

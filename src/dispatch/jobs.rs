@@ -4,12 +4,12 @@
 //! one step with the event that tells of it. So a daemon that dies at any moment finds out what
 //! there is: what waited still waits, what ran was interrupted, nothing is done twice.
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod log;
-mod making;
+pub(crate) mod making;
 pub(crate) mod plan;
 pub(crate) mod progress;
-mod record;
+pub(crate) mod record;
 mod run;
 pub(crate) mod state;
 mod tell;

@@ -110,8 +110,7 @@ const fn default_timeout() -> u64 {
 }
 
 async fn run(dispatch: &Dispatch, asked: &Asked<'_>, args: &Value) -> Result<Json, Fault> {
-    let wanted = wanted(read_args(args)?)?;
-    made(dispatch, asked, wanted).await
+    made(dispatch, asked, wanted(args)?).await
 }
 
 async fn made(dispatch: &Dispatch, asked: &Asked<'_>, wanted: Wanted) -> Result<Json, Fault> {
@@ -120,8 +119,13 @@ async fn made(dispatch: &Dispatch, asked: &Asked<'_>, wanted: Wanted) -> Result<
     said(&Made { job: overlaid(dispatch, job), new })
 }
 
-fn wanted(run: Run) -> Result<Wanted, Fault> {
-    let Run { method, args, commands, process_id, key, queue, locks, timeout_s, .. } = run;
+/// What the arguments of `run` ask for.
+///
+/// # Errors
+/// `bad-request` with what is wrong.
+pub(crate) fn wanted(args: &Value) -> Result<Wanted, Fault> {
+    let Run { method, args, commands, process_id, key, queue, locks, timeout_s, .. } =
+        read_args(args)?;
     let task = match (method, commands) {
         (Some(method), None) => Task::Call(request(&method, args)?),
         (None, Some(commands)) => Task::Commands(checked(commands)?),

@@ -20,21 +20,21 @@ pub(super) const TIMEOUT_S: u64 = 24 * 3_600;
 
 /// What somebody wants to be done as a job.
 #[derive(Debug)]
-pub(in crate::dispatch) struct Wanted {
+pub(crate) struct Wanted {
     /// What.
-    pub(in crate::dispatch) task: Task,
+    pub(crate) task: Task,
     /// Of commands: the client's name for them.
-    pub(in crate::dispatch) process_id: Option<String>,
+    pub(crate) process_id: Option<String>,
     /// The client's name for the job.
-    pub(in crate::dispatch) key: Option<String>,
+    pub(crate) key: Option<String>,
     /// In which line.
-    pub(in crate::dispatch) queue: Option<String>,
+    pub(crate) queue: Option<String>,
     /// What it must have for itself.
-    pub(in crate::dispatch) locks: Vec<String>,
+    pub(crate) locks: Vec<String>,
     /// Seconds it may take.
-    pub(in crate::dispatch) timeout_s: u64,
+    pub(crate) timeout_s: u64,
     /// The job that it does again, and which attempt that was.
-    pub(in crate::dispatch) again: Option<(Uuid, u32)>,
+    pub(crate) again: Option<(Uuid, u32)>,
 }
 
 impl Wanted {

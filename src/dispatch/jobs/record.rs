@@ -208,7 +208,7 @@ pub(super) fn about(job: &Job) -> Value {
     about
 }
 
-fn stored(job: &Job, work: &Work) -> Result<StoredJob, Fault> {
+pub(crate) fn stored(job: &Job, work: &Work) -> Result<StoredJob, Fault> {
     let unwritable = |error| {
         tracing::error!(%error, "a job has no JSON form");
         Fault::internal()
@@ -223,7 +223,7 @@ fn stored(job: &Job, work: &Work) -> Result<StoredJob, Fault> {
 }
 
 /// A job as it was kept; one that cannot be read is passed over, so that it spoils no other.
-pub(super) fn read(kept: &StoredJob) -> Option<(Job, Work)> {
+pub(crate) fn read(kept: &StoredJob) -> Option<(Job, Work)> {
     match (kept.job.read(), kept.work.read()) {
         (Ok(job), Ok(work)) => Some((job, work)),
         (Err(error), _) | (_, Err(error)) => {

@@ -17,11 +17,11 @@ const WORDS_BYTES_MAX: usize = 64 * 1024;
 
 /// One command of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Command {
+pub struct Command {
     /// As its client wrote it, or its words joined: what it is called.
-    pub(crate) text: String,
+    pub text: String,
     /// Program and arguments.
-    pub(crate) argv: Vec<String>,
+    pub argv: Vec<String>,
 }
 
 /// What is to be done.

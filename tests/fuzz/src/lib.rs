@@ -18,6 +18,7 @@ pub mod consul;
 pub mod containers;
 pub mod ctl;
 pub mod files;
+pub mod jobs;
 pub mod jsonrpc;
 pub mod logins;
 pub mod machine;
@@ -46,6 +47,7 @@ macro_rules! each_target {
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             consul::consul_event consul::consul_pattern consul::consul_request
             containers::engine_events containers::engine_inspection
+            jobs::job_asked jobs::job_kept jobs::job_log
             jsonrpc::jsonrpc
             plugins::alert plugins::frame plugins::hello plugins::lines plugins::manifest plugins::permission
             files::audit_page files::config files::event_row files::grants
