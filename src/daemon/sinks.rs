@@ -48,11 +48,12 @@ fn worded(news: &News<'_>, route: &Route<'_>) -> Option<Vec<u8>> {
 
 /// Runs one program to its end.
 async fn run(host: Host, tasks: Tasks, program: Program) -> Ended {
-    let Program { argv, input, deadline } = program;
+    let Program { argv, input, spares_rest, deadline } = program;
     let said = Mutex::new(VecDeque::new());
     let output = |bytes: &[u8]| keep_end(&said, bytes);
     let end = tasks.stop_signal().part();
-    let command = CommandRun { argv: &argv, input: &input, output: &output, end: end.signal() };
+    let command =
+        CommandRun { argv: &argv, input: &input, spares_rest, output: &output, end: end.signal() };
     let mut running = std::pin::pin!(host.run_command(command));
     let ended = tokio::select! {
         ended = &mut running => Some(ended),

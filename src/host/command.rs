@@ -37,6 +37,9 @@ pub struct CommandRun<'a> {
     pub argv: &'a [String],
     /// What it reads on its standard input, and then its end; up to [`INPUT_BYTES_MAX`].
     pub input: &'a [u8],
+    /// Whether what it leaves in its group goes on when it has ended by itself: a program that takes
+    /// mail may deliver it behind the back of whoever called it.
+    pub spares_rest: bool,
     /// Takes what it prints, on standard output and standard error alike. It must not wait.
     pub output: &'a (dyn Fn(&[u8]) + Send + Sync),
     /// Set to have its whole group ended: first SIGTERM, five seconds later SIGKILL.
@@ -97,7 +100,10 @@ fn begin(launcher: &Path, run: &CommandRun<'_>) -> io::Result<Running> {
         .stdin(OwnedFd::from(other_end))
         .stdout(writer.try_clone()?)
         .stderr(writer);
-    let process = Process::own(command)?;
+    let mut process = Process::own(command)?;
+    if run.spares_rest {
+        process.spare_rest();
+    }
     Ok(Running { process, output: Receiver::from_owned_fd(output.into())?, line })
 }
 

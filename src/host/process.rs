@@ -29,6 +29,8 @@ pub(crate) struct Process {
     changed: SignalStream,
     /// It lived when that was looked for last, and no child has changed since.
     lived: bool,
+    /// Whether what is left of its group when it ends goes on.
+    spares_rest: bool,
 }
 
 /// The child's standard streams.
@@ -79,7 +81,12 @@ impl Process {
     pub(crate) fn own(mut command: Command) -> io::Result<Self> {
         let changed = signal(SignalKind::child())?;
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
-        Ok(Self { child, changed, lived: false })
+        Ok(Self { child, changed, lived: false, spares_rest: false })
+    }
+
+    /// What is left of its group when it ends by itself goes on.
+    pub(crate) fn spare_rest(&mut self) {
+        self.spares_rest = true;
     }
 
     /// Its process id while it has not been reaped.
@@ -99,11 +106,13 @@ impl Process {
 
     /// Waits until the child itself has ended, whoever else holds its pipes. What is left of its
     /// group is killed first, while the dead child still keeps the group's number from being used
-    /// by somebody else. Whoever waits anew, again and again, asks the kernel no more than once.
+    /// by somebody else; unless it is spared. Whoever waits anew, again and again, asks the kernel no more than once.
     pub(crate) async fn exited(&mut self) -> io::Result<ExitStatus> {
         while let Some(pid) = self.child.id() {
             if !self.lived && has_ended(pid)? {
-                self.kill();
+                if !self.spares_rest {
+                    self.kill();
+                }
                 break;
             }
             self.lived = true;

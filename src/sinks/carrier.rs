@@ -68,9 +68,10 @@ impl Carrier {
                     argv.extend(["-f".to_owned(), sender.clone()]);
                 }
                 argv.extend(self.settings.to.iter().cloned());
-                self.run(argv, items).await
+                // Some mail systems go on in the background: what was taken must not be cut off.
+                self.run((argv, true), items).await
             }
-            SinkKind::Command => self.run(self.settings.command.clone(), items).await,
+            SinkKind::Command => self.run((self.settings.command.clone(), false), items).await,
             SinkKind::Journal => self.drop_into(JOURNAL, items).await,
             SinkKind::Syslog => self.drop_into(SYSLOG, items).await,
         }
@@ -89,9 +90,14 @@ impl Carrier {
         sender.send(request).await.map(Answer::Http).map_err(|error| error.to_string())
     }
 
-    async fn run(&self, argv: Vec<String>, items: &[&[u8]]) -> Result<Answer, String> {
+    async fn run(
+        &self,
+        (argv, spares_rest): (Vec<String>, bool),
+        items: &[&[u8]],
+    ) -> Result<Answer, String> {
         let name = argv.first().cloned().unwrap_or_default();
-        let program = Program { argv, input: items.concat(), deadline: self.deadline() };
+        let deadline = self.deadline();
+        let program = Program { argv, input: items.concat(), spares_rest, deadline };
         match self.ground.programs.run(program).await {
             Ended::Exited(code) => Ok(Answer::Exited(code)),
             Ended::Signalled(signal) => Err(format!("{name} was ended by signal {signal}")),

@@ -12,6 +12,8 @@ pub struct Program {
     pub argv: Vec<String>,
     /// What it reads on its standard input.
     pub input: Vec<u8>,
+    /// Whether what it leaves behind goes on when it has ended by itself.
+    pub spares_rest: bool,
     /// How long it may take; then it is ended, and everything in its group with it.
     pub deadline: Duration,
 }

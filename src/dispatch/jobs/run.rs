@@ -294,7 +294,13 @@ async fn run_all(dispatch: &Dispatch, live: &Live, commands: &[Command]) -> (End
             let from = live.said();
             locked(&live.places).push(from);
             let (end, output) = (live.end.signal(), |bytes: &[u8]| live.say(bytes));
-            let run = CommandRun { argv: &command.argv, input: &[], output: &output, end };
+            let run = CommandRun {
+                argv: &command.argv,
+                input: &[],
+                spares_rest: false,
+                output: &output,
+                end,
+            };
             let end = dispatch.0.host.run_command(run).await;
             let is_done = end == CommandEnd::Exited(0);
             reports.push(Report { end, output: (from, live.said()) });
