@@ -72,5 +72,11 @@ pub trait Backend: Send + Sync {
 
     /// Destroys one snapshot after its identity and owner were read again, and returns what it was.
     /// Refuses what this project did not make ([`ErrorKind::Foreign`]).
-    fn destroy(&self, snapshot: &SnapshotId) -> Result<Snapshot>;
+    fn destroy(&self, snapshot: &SnapshotId) -> Result<Snapshot> {
+        self.destroy_told(snapshot, &Nobody)
+    }
+
+    /// The same, and somebody follows it. [`ErrorKind::Cancelled`] when they want it to end before
+    /// anything is destroyed; what it leaves behind after that, the next call clears away.
+    fn destroy_told(&self, snapshot: &SnapshotId, witness: &dyn Witness) -> Result<Snapshot>;
 }

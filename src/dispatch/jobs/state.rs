@@ -129,7 +129,7 @@ pub(crate) struct Job {
     /// Whether somebody has asked for its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) abort_asked: bool,
-    /// Whether doing it again goes on where it was interrupted.
+    /// Whether doing it again after an interruption goes on where it stopped, or does no harm.
     pub(crate) resumable: bool,
     /// Which attempt this is, from 1.
     pub(crate) attempt: u32,

@@ -46,6 +46,16 @@ async fn a_long_snapshot_tells_how_far_it_is_and_is_given_up() {
     let names: Vec<&Value> =
         listed["snapshots"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["first"], "nothing is left of what was given up");
+    let first = listed["snapshots"][0]["id"].clone();
+    let id = start(&mut client, json!({"method": "snapshot/destroy", "args": {"id": first}})).await;
+    let ended = end(&mut client, &id).await;
+    assert_eq!(ended["job"]["state"], "done", "{ended}");
+    let progress = &ended["job"]["progress"];
+    assert_eq!(
+        (&progress["phase"], &progress["unit"], &progress["percent"]),
+        (&json!("freeing space"), &json!("directories"), &json!(100)),
+        "{ended}"
+    );
     let nobody = json!({"method": "snapshot/destroy", "args": {"id": "tree:x@y"}});
     let id = start(&mut client, nobody).await;
     let ended = end(&mut client, &id).await;

@@ -125,7 +125,7 @@ impl Backend for Btrfs {
         Ok(made)
     }
 
-    fn destroy(&self, id: &SnapshotId) -> Result<Snapshot> {
+    fn destroy_told(&self, id: &SnapshotId, witness: &dyn Witness) -> Result<Snapshot> {
         let (system, uuid) = find(&id.dataset)?;
         let gone = || Error::not_found(format!("There is no snapshot {id} (any more)."));
         let identity: Uuid = id.identity.parse().map_err(|_| gone())?;
@@ -141,8 +141,13 @@ impl Backend for Btrfs {
             return Err(gone());
         }
         let mount = open_dir(&volume.mount)?;
+        if witness.cancelled() {
+            return Err(Error::cancelled());
+        }
+        witness.progress("destroying", (0, Some(1)), "subvolumes", &snapshot.name);
         ioctl::delete(mount.as_fd(), info.id)
             .map_err(|errno| explain(&format!("destroy the snapshot {}", snapshot.name), errno))?;
+        witness.progress("writing to the disk", (0, None), "", "");
         ioctl::commit(mount.as_fd()).map_err(|errno| explain("write to the disk", errno))?;
         ledger::forget(&system.mounts, identity);
         if let Some(dir) = volume.path.parent().filter(|dir| dir.ends_with(id.dataset.as_str())) {

@@ -54,7 +54,7 @@ impl Tree {
     /// that was killed. Only directories in and below `allow` can be registered; empty allows any.
     pub fn open(store: &Path, allow: Vec<PathBuf>) -> Result<Self> {
         let store = Store::open(store)?;
-        sweep::recover(&store)?;
+        sweep::recover(&store, &Nobody)?;
         Ok(Self { store, allow, verified: Mutex::default() })
     }
 
@@ -84,7 +84,7 @@ impl Tree {
     ) -> Result<(Snapshot, Effort)> {
         let record = self.find(id)?;
         let name = name::settle(new)?;
-        sweep::recover(&self.store)?;
+        sweep::recover(&self.store, &Nobody)?;
         let _dataset = self.store.lock_dataset(record.id)?;
         let snapshots = self.snapshots(record.id)?;
         if snapshots.iter().any(|other| other.name == name) {
@@ -128,7 +128,7 @@ impl Tree {
         }
         workspace.close().map_err(|cause| Error::io("tidy the snapshot store", cause))?;
         if self.store.sweep_wanted().is_some() {
-            sweep::recover(&self.store)?;
+            sweep::recover(&self.store, &Nobody)?;
         }
         taken
     }
@@ -137,7 +137,7 @@ impl Tree {
     /// sweeps). Returns what was removed.
     pub fn sweep(&self) -> Result<Swept> {
         self.want_sweep("asked for")?;
-        sweep::recover(&self.store)
+        sweep::recover(&self.store, &Nobody)
     }
 
     fn fill(
@@ -301,7 +301,7 @@ impl Backend for Tree {
         self.take_told(dataset, new, witness).map(|(snapshot, _effort)| vec![snapshot])
     }
 
-    fn destroy(&self, id: &SnapshotId) -> Result<Snapshot> {
+    fn destroy_told(&self, id: &SnapshotId, witness: &dyn Witness) -> Result<Snapshot> {
         let record = self.find(&id.dataset)?;
         let path = self.store.manifest(record.id, &id.identity);
         let _dataset = self.store.lock_dataset(record.id)?;
@@ -314,6 +314,9 @@ impl Backend for Tree {
         if snapshot.owner == Owner::Foreign {
             return Err(Error::foreign(&snapshot.name));
         }
+        if witness.cancelled() {
+            return Err(Error::cancelled());
+        }
         // Marked before the manifest goes: a kill in between leaves a needless sweep, not
         // blobs that nobody looks for.
         self.want_sweep("a snapshot was destroyed")?;
@@ -321,7 +324,7 @@ impl Backend for Tree {
         fs::remove_file(&path).map_err(failed)?;
         durable::sync_dir(&self.store.snaps(record.id)).map_err(failed)?;
         self.verified.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
-        sweep::recover(&self.store)?;
+        sweep::recover(&self.store, witness)?;
         Ok(snapshot)
     }
 }

@@ -121,7 +121,7 @@ impl Backend for Zfs {
         Ok(made)
     }
 
-    fn destroy(&self, id: &SnapshotId) -> Result<Snapshot> {
+    fn destroy_told(&self, id: &SnapshotId, witness: &dyn Witness) -> Result<Snapshot> {
         let gone = || Error::not_found(format!("There is no snapshot {id} (any more)."));
         let dataset = find(&id.dataset)?;
         let snapshot = snapshots(&dataset)?.into_iter().find(|s| s.id == *id).ok_or_else(gone)?;
@@ -141,7 +141,12 @@ impl Backend for Zfs {
         if owner(&now) == Owner::Foreign {
             return Err(Error::foreign(&full));
         }
+        if witness.cancelled() {
+            return Err(Error::cancelled());
+        }
+        witness.progress("destroying", (0, Some(1)), "snapshots", &full);
         expect(zfs.run(&["destroy", &full])?, &what)?;
+        witness.progress("destroying", (1, Some(1)), "snapshots", &full);
         Ok(snapshot)
     }
 }

@@ -157,7 +157,7 @@ impl Engine {
     ) -> std::result::Result<Snapshot, Fault> {
         let backend = self.backend(id.dataset.kind());
         let gone = backend
-            .destroy(id)
+            .destroy_told(id, ctx)
             .map_err(|error| faults::of(ctx, &format!("destroy {id}"), &error))?;
         let dataset = named(backend, &id.dataset);
         tell(ctx, events::destroyed(occasion(ctx), &dataset, &gone));

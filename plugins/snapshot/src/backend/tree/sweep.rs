@@ -6,6 +6,7 @@ use std::io;
 
 use super::super::error::{Error, Result};
 use super::super::lock::Lock;
+use super::super::witness::Witness;
 use super::manifest::{self, Node, Reader};
 use super::store::{self, Store};
 
@@ -20,8 +21,9 @@ pub struct Swept {
 
 /// Removes leftovers of killed snapshots, when there are any and nobody takes a snapshot now.
 /// A damaged manifest keeps all blobs where they are (what it refers to is unknown); the reason is
-/// then written into the marker and shown by the back end's capabilities.
-pub(super) fn recover(store: &Store) -> Result<Swept> {
+/// then written into the marker and shown by the back end's capabilities. So it is when whoever follows
+/// it wants it to end: the next one goes on.
+pub(super) fn recover(store: &Store, witness: &dyn Witness) -> Result<Swept> {
     let Some(lock) = store.try_exclusive()? else { return Ok(Swept::default()) };
     let failed = |cause: io::Error| Error::io("clean the snapshot store", cause);
     let abandoned = store.abandoned().map_err(failed)?;
@@ -33,7 +35,7 @@ pub(super) fn recover(store: &Store) -> Result<Swept> {
     for path in abandoned {
         fs::remove_dir_all(path).map_err(failed)?;
     }
-    match sweep(store, &lock) {
+    match sweep(store, &lock, witness) {
         Ok(swept) => {
             store.sweep_done().map_err(failed)?;
             Ok(swept)
@@ -46,11 +48,14 @@ pub(super) fn recover(store: &Store) -> Result<Swept> {
 }
 
 /// Marks every blob a manifest refers to and removes the others.
-fn sweep(store: &Store, _exclusive: &Lock) -> Result<Swept> {
+fn sweep(store: &Store, _exclusive: &Lock, witness: &dyn Witness) -> Result<Swept> {
     let failed = |cause: io::Error| Error::io("sweep the snapshot store", cause);
-    let marked = mark(store)?;
+    let marked = mark(store, witness)?;
     let mut swept = Swept::default();
-    for shard in store.blob_dirs().map_err(failed)? {
+    let shards = store.blob_dirs().map_err(failed)?;
+    let total = u64::try_from(shards.len()).ok();
+    for (shard, done) in shards.into_iter().zip(0..) {
+        say(witness, "freeing space", (done, total), "directories")?;
         let mut kept = 0_usize;
         for path in store::children(&shard).map_err(failed)? {
             let hash = path.file_name().and_then(|name| name.to_str());
@@ -67,24 +72,35 @@ fn sweep(store: &Store, _exclusive: &Lock) -> Result<Swept> {
             fs::remove_dir(&shard).map_err(failed)?;
         }
     }
+    witness.progress("freeing space", (total.unwrap_or_default(), total), "directories", "");
     Ok(swept)
 }
 
+/// Tells how far it is; whether it is to go on.
+fn say(witness: &dyn Witness, phase: &str, done: (u64, Option<u64>), unit: &str) -> Result<()> {
+    witness.progress(phase, done, unit, "");
+    if witness.cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+}
+
 /// The hashes all manifests refer to; an error when one of them cannot be trusted.
-fn mark(store: &Store) -> Result<HashSet<[u8; 32]>> {
+fn mark(store: &Store, witness: &dyn Witness) -> Result<HashSet<[u8; 32]>> {
     let failed = |cause: io::Error| Error::io("read the snapshot store", cause);
     let mut marked = HashSet::new();
+    let mut paths = Vec::new();
     for dir in store.snap_dirs().map_err(failed)? {
-        for path in store::manifests(&dir).map_err(failed)? {
-            mark_one(&path, &mut marked).map_err(|cause| {
-                Error::failed(format!(
-                    "The manifest {} is damaged, so unreferenced blobs are kept. \
+        paths.extend(store::manifests(&dir).map_err(failed)?);
+    }
+    let total = u64::try_from(paths.len()).ok();
+    for (path, done) in paths.into_iter().zip(0..) {
+        say(witness, "reading what others hold", (done, total), "snapshots")?;
+        mark_one(&path, &mut marked).map_err(|cause| {
+            Error::failed(format!(
+                "The manifest {} is damaged, so unreferenced blobs are kept. \
                      Destroy that snapshot to free them.",
-                    path.display()
-                ))
-                .because(cause)
-            })?;
-        }
+                path.display()
+            ))
+            .because(cause)
+        })?;
     }
     Ok(marked)
 }
