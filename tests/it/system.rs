@@ -1,6 +1,8 @@
 //! The plugin `system` in the daemon, on the machine that the test runs on. It only looks, and what
 //! it is asked to change is refused.
 
+mod members;
+
 use std::path::Path;
 use std::process::{Child, Command};
 

@@ -2,11 +2,14 @@
 //! that is short, updates that wait. Each is raised once, repeated with its count, and cleared.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use kit::client::SysAdmClient;
 use kit::lab::{Lab, must};
 use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::it::harness::{Program, Site, until};
@@ -107,11 +110,8 @@ fn a_pool_that_misses_a_disk_and_a_file_system_with_errors() {
 
 /// Where the driver of ext4 tells of the disk that is mounted there.
 fn driver_of(mounted: &Path) -> PathBuf {
-    let mounts = fs::read_to_string("/proc/thread-self/mounts").expect("the mounts");
-    let line = mounts.lines().find(|line| line.split(' ').nth(1) == mounted.to_str());
-    let device = line.and_then(|line| line.split(' ').next()).expect("it is mounted");
-    let name = Path::new(device).file_name().expect("a device");
-    Path::new("/sys/fs/ext4").join(name)
+    let device = device_at(mounted);
+    Path::new("/sys/fs/ext4").join(Path::new(&device).file_name().expect("a device"))
 }
 
 #[test]
@@ -200,4 +200,119 @@ fn newer(package: &str) -> String {
 fn offer(archive: &Path, packages: &str) {
     fs::write(archive.join("Packages"), packages).expect("an archive");
     must("apt-get", "apt", &["update", "--quiet=2"]);
+}
+
+/// Changes what lies on the disk below a file of a btrfs, as a disk that forgets does.
+fn spoil(image: &Path, written: &[u8]) {
+    let bytes = fs::read(image).expect("the image");
+    let at = bytes.windows(written.len()).position(|part| part == written).expect("it is there");
+    let file = fs::OpenOptions::new().write(true).open(image).expect("the image");
+    file.write_all_at(b"spoiled", u64::try_from(at).expect("a place")).expect("it is written");
+    file.sync_all().expect("it is written");
+}
+
+#[test]
+fn a_btrfs_whose_disk_forgets() {
+    let mut lab = Lab::enter("forgets");
+    let btrfs = lab.btrfs("btrfs");
+    let image = lab.dir().join("btrfs.img");
+    let file = btrfs.join("file");
+    // Longer than what is kept with the name, so that it has a place and a sum of its own.
+    let text = "remember this ".repeat(20_000);
+    fs::write(&file, &text).expect("a file");
+    umount(&btrfs).expect("it is not in use");
+    spoil(&image, &text.as_bytes()[..4096]);
+    let [disk, point] = [&image, &btrfs].map(|path| path.to_str().expect("a path"));
+    must("mount", "mount", &["-o", "loop", disk, point]);
+    run(async {
+        let (program, mut admin) = daemon().await;
+        fs::read(&file).expect_err("its sum is wrong");
+        let name = btrfs.to_str().expect("a path");
+        let subject = format!("/disks/{}", name.replace('/', "%2F"));
+        let row = goes_on(&mut admin, "disk-faulty", &subject).await;
+        let message = row["message"].as_str().expect("a message");
+        assert!(message.contains("has had errors: corruption_errs"), "{message}");
+        // As the advice has it: whoever has looked counts anew.
+        must("btrfs", "btrfs-progs", &["device", "stats", "--reset", name]);
+        is_over(&mut admin, "disk-faulty", &subject).await;
+        drop(admin);
+        program.stop().await;
+    });
+    drop(lab);
+}
+
+/// The device that is mounted there.
+fn device_at(mounted: &Path) -> String {
+    let mounts = fs::read_to_string("/proc/thread-self/mounts").expect("the mounts");
+    let line = mounts.lines().find(|line| line.split(' ').nth(1) == mounted.to_str());
+    line.and_then(|line| line.split(' ').next()).expect("it is mounted").to_owned()
+}
+
+/// How many events the kernel keeps for a watcher that does not read. What it was comes back.
+struct QueueLimit(String);
+
+impl QueueLimit {
+    const FILE: &'static str = "/proc/sys/fs/inotify/max_queued_events";
+
+    fn lower(to: u32) -> Self {
+        let before = fs::read_to_string(Self::FILE).expect("a number");
+        fs::write(Self::FILE, to.to_string()).expect("root may");
+        Self(before)
+    }
+}
+
+impl Drop for QueueLimit {
+    fn drop(&mut self) {
+        fs::write(Self::FILE, &self.0).expect("root may");
+    }
+}
+
+#[test]
+fn what_a_watcher_misses_is_read_again() {
+    let lab = Lab::enter("overflow");
+    let none = None::<&str>;
+    mount(none, "/run", Some("tmpfs"), MsFlags::empty(), none).expect("an empty directory");
+    run(async {
+        let mut site = Site::new();
+        // Nothing is looked at but what is told.
+        site.settings = "[plugins.config.system]\nlook_s = 3600\n".to_owned();
+        site.system = true;
+        let limit = QueueLimit::lower(8);
+        let program = site.spawn().await;
+        program.ready("system").await;
+        let mut admin = program.admin().await;
+        let status = async |admin: &mut SysAdmClient| {
+            let state = admin.call("system", "state", json!({})).await.expect("a state");
+            state["updates"]["status"].clone()
+        };
+        until("nothing is to be done", async || status(&mut admin).await != "rebootrequired").await;
+        drop(limit);
+        let pid = plugin_of(program.pid());
+        kill(pid, Signal::SIGSTOP).expect("it is there");
+        for number in 0..64 {
+            fs::write(format!("/run/other-{number}"), "").expect("a file");
+        }
+        fs::write("/run/reboot-required", "").expect("a file");
+        kill(pid, Signal::SIGCONT).expect("it is there");
+        until("what was missed is seen", async || status(&mut admin).await == "rebootrequired")
+            .await;
+        drop(admin);
+        program.stop().await;
+    });
+    umount("/run").expect("nobody uses it");
+    drop(lab);
+}
+
+/// The process of the plugin `system` of the daemon with this number.
+fn plugin_of(daemon: u32) -> Pid {
+    let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children"));
+    let tasks = fs::read_dir(format!("/proc/{daemon}/task")).expect("its threads").flatten();
+    let each = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let all: String = each.chain(children).collect::<Vec<_>>().join(" ");
+    let is_it = |pid: &&str| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains("plugin\0system")
+    };
+    let pid = all.split_whitespace().find(is_it).expect("it runs");
+    Pid::from_raw(pid.parse().expect("a number"))
 }

@@ -66,11 +66,28 @@ impl Follower {
     }
 }
 
-/// What has been told of a condition so far, oldest first: `raised`, `repeated`, `cleared`.
+/// What has been told of this subject so far, oldest first: `raised`, `repeated`, `cleared`.
 pub(crate) async fn told(client: &mut SysAdmClient, subject: &str) -> Vec<String> {
+    tellings(client, subject, |_| true).await
+}
+
+/// The same of one condition.
+pub(crate) async fn told_of(
+    client: &mut SysAdmClient,
+    subject: &str,
+    condition: &str,
+) -> Vec<String> {
+    tellings(client, subject, |event| event["data"]["condition"] == condition).await
+}
+
+async fn tellings(
+    client: &mut SysAdmClient,
+    subject: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Vec<String> {
     let filter = json!({"classes": ["system.condition.*"], "subject": subject});
     let page = client.call("events", "list", json!({"filter": filter})).await.expect("a page");
-    let events = page["events"].as_array().expect("events").iter();
+    let events = page["events"].as_array().expect("events").iter().filter(|event| wanted(event));
     let last = |event: &Value| {
         let class = event["class"].as_str().expect("a class");
         class.rsplit('.').next().unwrap_or_default().to_owned()

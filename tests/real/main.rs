@@ -47,6 +47,7 @@ mod machine;
 mod package;
 mod passwords;
 mod place;
+mod pressure;
 mod snapshots;
 mod syscalls;
 mod untrusted;
