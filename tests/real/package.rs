@@ -2,6 +2,7 @@
 
 mod archive;
 mod deb;
+mod image;
 mod installed;
 mod keep;
 mod life;
@@ -29,7 +30,11 @@ fn build(kind: &str, version: &str, out: &Path) -> PathBuf {
 
 /// Runs `packaging/build`; what it says it has built.
 fn built(options: &[&str]) -> String {
-    let mut build = Command::new(root().join("packaging/build"));
+    built_by(Command::new(root().join("packaging/build")), options)
+}
+
+/// The same, by a command that has been made already.
+fn built_by(mut build: Command, options: &[&str]) -> String {
     let output = build.arg("--fast").args(options).output().expect("the script starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "packaging/build {options:?}:\n{said}");
