@@ -266,6 +266,7 @@ impl Dispatch {
     pub async fn call_by(&self, by: By<'_>, request: &Request) -> Result<Json, Fault> {
         let By { origin, principal, client } = by;
         let (method, version) = client.wish(request);
+        let request = &*client::in_its_case(&method, request);
         if let Some(open) = builtin::answer_anybody(self, principal, &method, request) {
             return open;
         }

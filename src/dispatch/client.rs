@@ -1,5 +1,6 @@
 //! What a client has said of itself, and which versions of methods it is answered in.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use protocol::Request;
@@ -42,6 +43,20 @@ impl Client {
     /// The version in which it is answered unless a call names another.
     pub(super) fn version_of(&self, namespace: &str) -> u32 {
         self.versions.get(namespace).copied().unwrap_or(1)
+    }
+}
+
+/// The request with its action as it is declared: the original takes the actions of this one method
+/// in any case, beside those of the dispatcher.
+pub(super) fn in_its_case<'a>(method: &str, request: &'a Request) -> Cow<'a, Request> {
+    let action = request.action().filter(|_| method == "sysadm/fs");
+    match action.map(str::to_ascii_lowercase).filter(|plain| request.action() != Some(plain)) {
+        None => Cow::Borrowed(request),
+        Some(plain) => {
+            let mut request = request.clone();
+            request.args["action"] = plain.into();
+            Cow::Owned(request)
+        }
     }
 }
 

@@ -171,7 +171,7 @@ async fn a_directory_is_listed_with_real_flags_and_numbers() {
     let list = async |admin: &mut kit::client::SysAdmClient, args: Value| {
         admin.call("sysadm", "fs", args).await.unwrap()
     };
-    let answer = list(&mut admin, json!({"action": "dirlist", "dir": dir})).await;
+    let answer = list(&mut admin, json!({"action": "DirList", "dir": dir})).await;
     let entries = answer.as_object().unwrap().values().next().unwrap();
     let shape = json!({"inner": {"dir": "yes"}, "link": {"symlink": "yes", "target": "text"},
                        "file": {"size": "number", "owner": "text", "group": "text"}});
