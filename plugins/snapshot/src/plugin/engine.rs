@@ -1,6 +1,7 @@
 //! The back ends together: which one is meant, the work, and the events about it.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +20,9 @@ use crate::backend::{
     SnapshotId, Witness,
 };
 
+/// Bytes of a dataset's id, name or path: what a path has at most (`PATH_MAX`).
+const NAME_BYTES_MAX: usize = 4096;
+
 /// All back ends of this machine.
 pub(super) struct Engine {
     tree: Tree,
@@ -28,6 +32,17 @@ pub(super) struct Engine {
 
 /// A back end that could not be asked, and why.
 pub(super) type Problem = (Kind, Error);
+
+/// What is longer is no path that the kernel takes, however it is made shorter: of a thousand slashes
+/// all but one mean nothing, and the one that is left means everything.
+fn check_length(name: impl AsRef<OsStr>) -> Result<()> {
+    if name.as_ref().len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::bad_request(format!(
+        "A dataset's id, name or path has at most {NAME_BYTES_MAX} bytes."
+    )))
+}
 
 impl Engine {
     /// Opens the tree store; the others need nothing.
@@ -74,6 +89,7 @@ impl Engine {
 
     /// The dataset somebody means by an id, a name or a path.
     pub(super) fn find(&self, text: &str) -> Result<Dataset> {
+        check_length(text)?;
         if text.starts_with('/') {
             return self.at(Path::new(text))?.ok_or_else(|| {
                 Error::new(
@@ -105,6 +121,7 @@ impl Engine {
 
     /// The same, and a directory that is no dataset becomes one.
     pub(super) fn find_or_register(&self, text: &str) -> Result<Dataset> {
+        check_length(text)?;
         let path = Path::new(text);
         if !path.is_absolute() {
             return self.find(text);
@@ -117,6 +134,7 @@ impl Engine {
 
     /// Makes a directory a dataset of the tree back end.
     pub(super) fn register(&self, path: &Path) -> Result<Dataset> {
+        check_length(path)?;
         self.tree.register(path)
     }
 
