@@ -4,7 +4,7 @@
 //! that the daemon describes itself by; and other people's client libraries.
 //!
 //! A machine that systemd-nspawn boots, the packages installed in another, and disks that fill up. A daemon that is killed at every
-//! state of a job.
+//! state of a job. Names made to hurt, beside tools that do nothing.
 //!
 //! Needs root, systemd-container, mmdebstrap, dpkg-dev, lintian, rpm, e2fsprogs, xfsprogs, btrfs-progs, zfs-fuse, strace and PAM; without them it fails and says what to install. `tests/run`
 //! brings all of it.
@@ -44,6 +44,7 @@ mod it {
 }
 mod killed_jobs;
 mod machine;
+mod names;
 mod package;
 mod passwords;
 mod place;
