@@ -7,6 +7,7 @@ mod admission;
 mod cloudevents;
 mod consul;
 pub(crate) mod conversation;
+mod dockercloud;
 mod echo;
 pub(crate) mod http;
 mod jsonrpc;

@@ -6,6 +6,7 @@
 //! | module | who speaks it |
 //! |---|---|
 //! | [`consul`] | Consul's event clients |
+//! | [`docker_cloud`] | Docker Cloud's clients |
 //! | [`sysadm`] | `SysAdm` GUIs and scripts, our command line |
 //! | [`jsonrpc`] | programs and generated clients |
 //! | [`cloudevents`] | whoever speaks `CloudEvents` 1.0 |
@@ -16,6 +17,7 @@
 
 pub mod cloudevents;
 pub mod consul;
+pub mod docker_cloud;
 pub mod frame;
 pub mod jsonrpc;
 pub(crate) mod login;

@@ -4,6 +4,7 @@
 //! what is said of a subscription itself.
 
 mod cloudevents;
+mod dockercloud;
 mod jsonrpc;
 mod sysadm;
 
@@ -20,6 +21,8 @@ struct Channel {
     name: &'static str,
     address: &'static str,
     title: &'static str,
+    /// Whether events of a class are heard there.
+    hears: fn(&ClassDescription) -> bool,
     /// How one event looks there.
     event: fn(&ClassDescription) -> Value,
     /// What the daemon says that is no event.
@@ -46,7 +49,8 @@ const fn said(name: &'static str, summary: &'static str, payload: Value) -> Said
     Said { name, summary, payload }
 }
 
-const CHANNELS: [Channel; 3] = [sysadm::CHANNEL, jsonrpc::CHANNEL, cloudevents::CHANNEL];
+const CHANNELS: [Channel; 4] =
+    [sysadm::CHANNEL, jsonrpc::CHANNEL, cloudevents::CHANNEL, dockercloud::CHANNEL];
 
 /// The paths at which there is a channel.
 #[cfg(test)]
@@ -94,7 +98,8 @@ pub(super) fn document(description: &Description) -> Value {
 
 /// Every message of a channel, by its name there.
 fn said_on(channel: &Channel, description: &Description) -> Vec<(String, Value)> {
-    let events = description.classes.iter().map(|class| {
+    let heard = description.classes.iter().filter(|class| (channel.hears)(class));
+    let events = heard.map(|class| {
         let payload = (channel.event)(class);
         (class.class.clone(), message(class, &payload))
     });
@@ -127,7 +132,8 @@ fn operations_of(channel: &Channel, description: &Description) -> Vec<(String, V
     let name = channel.name;
     let of_channel = at("channels", name);
     let message = |of: &str| at(&format!("channels/{name}/messages"), of);
-    let events = description.classes.iter().map(|class| class.class.as_str());
+    let heard = description.classes.iter().filter(|class| (channel.hears)(class));
+    let events = heard.map(|class| class.class.as_str());
     let notices = (channel.notices)();
     let sent: Vec<Value> =
         events.chain(notices.iter().map(|said| said.name)).map(message).collect();

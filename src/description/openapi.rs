@@ -1,5 +1,6 @@
 //! `OpenAPI` 3.1: <https://spec.openapis.org/oas/v3.1.1>.
 
+mod dockercloud;
 mod faces;
 
 use serde_json::{Map, Value, json};
@@ -35,6 +36,9 @@ pub(super) fn document(description: &Description) -> Value {
                 "Refusal": refusal(),
                 "CloudEvent": cloud_event(),
                 "ConsulEvent": faces::consul_event(),
+                "DockerCloudObject": dockercloud::object(),
+                "DockerCloudList": dockercloud::list(),
+                "DockerCloudError": dockercloud::error(),
                 "RpcRequest": faces::rpc_request(),
                 "RpcAnswer": faces::rpc_answer(&rpc_error()),
             },
@@ -50,7 +54,8 @@ pub(super) fn document(description: &Description) -> Value {
 /// The paths that are no method's, for every version of the protocol up to this.
 pub(super) fn others(protocol: u64) -> Map<String, Value> {
     let documents = Form::ALL.map(|form| (format!("/{}.json", form.as_str()), about(form)));
-    faces::paths(protocol).into_iter().chain(documents).collect()
+    let dockercloud = dockercloud::paths();
+    faces::paths(protocol).into_iter().chain(dockercloud).chain(documents).collect()
 }
 
 /// Ways to say who one is: two for every face, and two of Consul's clients.

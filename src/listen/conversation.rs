@@ -2,6 +2,7 @@
 //! the business of the protocol it is spoken in, one module for each.
 
 mod cloudevents;
+mod dockercloud;
 mod jsonrpc;
 mod sysadm;
 
@@ -33,6 +34,8 @@ use crate::dispatch::{Dispatch, Session, Wanted};
 use crate::lifecycle::{Stop, Tasks};
 use crate::wire::cloudevents::Stream as Wished;
 use crate::wire::login::{Shown, challenge, login};
+
+pub(super) use dockercloud::Hearing;
 
 /// Everything that can wake a connection.
 enum Wake {
@@ -72,13 +75,22 @@ pub(super) enum Tongue {
     JsonRpc,
     /// `CloudEvents`: one stream, and events that are brought.
     CloudEvents,
+    /// Docker Cloud's: one stream.
+    DockerCloud,
 }
 
 /// A protocol, and what was asked for in it when the websocket was opened.
 #[derive(Debug)]
 pub(super) struct Opening {
     tongue: Tongue,
-    stream: Option<Box<Wished>>,
+    stream: Option<Box<Beginning>>,
+}
+
+/// A stream that begins with the conversation.
+#[derive(Debug)]
+enum Beginning {
+    CloudEvents(Wished),
+    DockerCloud(Hearing),
 }
 
 impl From<Tongue> for Opening {
@@ -89,7 +101,15 @@ impl From<Tongue> for Opening {
 
 impl From<Wished> for Opening {
     fn from(stream: Wished) -> Self {
-        Self { tongue: Tongue::CloudEvents, stream: Some(Box::new(stream)) }
+        let stream = Some(Box::new(Beginning::CloudEvents(stream)));
+        Self { tongue: Tongue::CloudEvents, stream }
+    }
+}
+
+impl From<Hearing> for Opening {
+    fn from(stream: Hearing) -> Self {
+        let stream = Some(Box::new(Beginning::DockerCloud(stream)));
+        Self { tongue: Tongue::DockerCloud, stream }
     }
 }
 
@@ -153,7 +173,7 @@ pub(super) async fn begin(
         numbered: 0,
     });
     if let Some(wished) = wished
-        && let Err(fault) = conversation.begin_stream(*wished).await
+        && let Err(fault) = conversation.begin_with(*wished).await
     {
         tracing::debug!(%fault, "a stream could not begin");
         return conversation.end(closing(CloseCode::Again, "retry_after_ms=1000")).await;
@@ -168,11 +188,20 @@ impl Tongue {
             Self::SysAdm => "websocket",
             Self::JsonRpc => "jsonrpc",
             Self::CloudEvents => "cloudevents",
+            Self::DockerCloud => "dockercloud",
         }
     }
 }
 
 impl Conversation {
+    /// Begins the stream that the websocket was opened for.
+    async fn begin_with(&mut self, wanted: Beginning) -> Result<(), Fault> {
+        match wanted {
+            Beginning::CloudEvents(stream) => self.begin_stream(stream).await,
+            Beginning::DockerCloud(hearing) => self.begin_hearing(hearing).await,
+        }
+    }
+
     /// What happens rarely is boxed: it would otherwise be memory of every idle client.
     async fn run(mut self: Box<Self>) {
         self.timers.expire_in(self.session.time_left(), Instant::now());
@@ -315,6 +344,8 @@ impl Conversation {
             Tongue::SysAdm => self.hear_sysadm(&text).await,
             Tongue::JsonRpc => self.hear_jsonrpc(text).await,
             Tongue::CloudEvents => self.take_event(&text),
+            // Its clients say nothing that would mean anything.
+            Tongue::DockerCloud => {}
         }
     }
 
@@ -379,6 +410,7 @@ impl Conversation {
             Tongue::SysAdm => crate::wire::sysadm::heartbeat,
             Tongue::JsonRpc => crate::wire::jsonrpc::heartbeat,
             Tongue::CloudEvents => return self.beat_stream(now),
+            Tongue::DockerCloud => return,
         };
         self.session.beat(&key(sub), move |cursor| heartbeat(&name, cursor, now));
     }

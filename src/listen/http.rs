@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use super::admission::Place;
 use super::consul::{self, Lists};
 use super::conversation::{self, Guest, Opening, Tongue};
+use super::dockercloud;
 use super::jsonrpc;
 use super::pages::Pages;
 use super::probes::{self, Ready};
@@ -94,6 +95,7 @@ impl Connection {
                 }
                 Route::JsonRpc => jsonrpc::refusal(&fault),
                 Route::Consul => consul::refusal(&fault),
+                Route::DockerCloud => dockercloud::refusal(&fault),
             };
         }
         match route {
@@ -101,6 +103,7 @@ impl Connection {
             Route::JsonRpc => jsonrpc::answer(self, request).await,
             Route::CloudEvents => self.cloudevents(request).await,
             Route::Consul => consul::answer(self, request).await,
+            Route::DockerCloud => dockercloud::answer(self, request).await,
             Route::Document(form) => self.document(request, form).await,
             Route::Probe(Probe::Health) => probes::health(&request),
             Route::Probe(Probe::Ready) => {

@@ -7,6 +7,7 @@
 //! no method has.
 
 use crate::description::Form;
+use crate::wire::docker_cloud as dockercloud;
 
 /// A face, as far as HTTP has to tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(super) enum Route {
     CloudEvents,
     /// Consul's clients.
     Consul,
+    /// Docker Cloud's clients.
+    DockerCloud,
     /// What the daemon says of itself: `/openrpc.json` and its like.
     Document(Form),
     /// What monitoring asks.
@@ -38,14 +41,20 @@ pub(super) enum Probe {
 
 /// The first segments that are another face's. What is served under them is described in
 /// [`crate::description`]; a test holds the two together.
-const SEGMENTS: [(&str, Route); 3] =
-    [("jsonrpc", Route::JsonRpc), ("cloudevents", Route::CloudEvents), ("v1", Route::Consul)];
+const SEGMENTS: [(&str, Route); 4] = [
+    ("jsonrpc", Route::JsonRpc),
+    ("cloudevents", Route::CloudEvents),
+    ("v1", Route::Consul),
+    ("api", Route::DockerCloud),
+];
 
 /// The face for a path.
 pub(super) fn of(path: &str) -> Route {
     let first = path.split('/').nth(1);
     let face = SEGMENTS.iter().find(|(segment, _)| first == Some(*segment));
     face.map(|(_, route)| *route)
+        // Some of these clients begin with more than one slash.
+        .or_else(|| dockercloud::starts(path).then_some(Route::DockerCloud))
         .or_else(|| document(path).map(Route::Document))
         .or_else(|| probe(path).map(Route::Probe))
         .unwrap_or(Route::SysAdm)
@@ -86,6 +95,9 @@ mod tests {
             }
             Route::CloudEvents => one("/cloudevents"),
             Route::Consul => consul::PATHS.iter().map(|path| (*path).to_owned()).collect(),
+            Route::DockerCloud => {
+                dockercloud::PATHS.iter().map(|path| (*path).to_owned()).collect()
+            }
             Route::Document(form) => vec![format!("/{}.json", form.as_str())],
             // No face of clients: what they say is in the guide, and `rpc/metrics` is described.
             Route::Probe(_) => Vec::new(),
@@ -126,6 +138,11 @@ mod tests {
         for (path, route) in [
             ("/v1/event/list", Route::Consul),
             ("/v1", Route::Consul),
+            ("/api/app/v1/stack/", Route::DockerCloud),
+            ("//api/app/v1/stack/", Route::DockerCloud),
+            ("/auth", Route::DockerCloud),
+            ("/auth/", Route::DockerCloud),
+            ("/auth/x", Route::SysAdm),
             ("/jsonrpc", Route::JsonRpc),
             ("/v10/x", Route::SysAdm),
             ("/", Route::SysAdm),

@@ -23,6 +23,7 @@ mod command;
 mod configuration;
 mod conformance;
 mod consul;
+mod containers;
 mod crash;
 mod describe;
 mod doctor;

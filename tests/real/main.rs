@@ -28,6 +28,7 @@ mod consul;
 mod containers;
 mod crowd;
 mod disks;
+mod dockercloud;
 mod documents;
 mod engine;
 mod first_minute;

@@ -10,6 +10,7 @@ pub(super) const CHANNEL: Channel = Channel {
     name: "cloudevents",
     address: "/cloudevents",
     title: "CloudEvents websocket, with the subprotocol cloudevents.json",
+    hears: |_| true,
     event,
     notices,
     requests,

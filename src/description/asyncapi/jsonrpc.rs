@@ -12,6 +12,7 @@ pub(super) const CHANNEL: Channel = Channel {
     name: "jsonrpc",
     address: "/jsonrpc",
     title: "JSON-RPC 2.0 websocket, after events.subscribe",
+    hears: |_| true,
     event,
     notices,
     requests,

@@ -11,6 +11,7 @@ pub(super) const CHANNEL: Channel = Channel {
     name: "sysadm",
     address: "/",
     title: "SysAdm websocket, after events/subscribe with a `sub`",
+    hears: |_| true,
     event,
     notices,
     requests,

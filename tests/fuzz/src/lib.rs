@@ -17,6 +17,7 @@ pub mod cloudevents;
 pub mod consul;
 pub mod containers;
 pub mod ctl;
+pub mod dockercloud;
 pub mod files;
 pub mod jobs;
 pub mod jsonrpc;
@@ -46,6 +47,7 @@ macro_rules! each_target {
             clients::list clients::logs clients::origin clients::rest clients::sink_answer clients::subscribe clients::trail clients::websocket
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             consul::consul_event consul::consul_pattern consul::consul_request
+            dockercloud::dockercloud_request
             containers::engine_events containers::engine_inspection
             jobs::job_asked jobs::job_kept jobs::job_log
             jsonrpc::jsonrpc

@@ -1,0 +1,42 @@
+//! Docker Cloud's own client library, as `tests/run` installs it, against the daemon and an engine of
+//! the test's own.
+
+use std::path::Path;
+
+use tokio::process::Command;
+
+use crate::engine::{Dockerd, IMAGE};
+use crate::it::harness::Site;
+use crate::run;
+
+#[test]
+fn the_python_client_lists_fetches_and_follows() {
+    let engine = Dockerd::up(&[]);
+    let labels = ["com.docker.compose.project=shop", "com.docker.compose.service=web"];
+    engine.run("shop_web_1", &["--label", labels[0], "--label", labels[1]], &[]);
+    for number in 0..30 {
+        engine.must(&["create", "--name", &format!("idle-{number}"), IMAGE]);
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    run(async {
+        let mut site = Site::new();
+        (site.containers, site.plain, site.settings) = (true, true, engine.settings());
+        let daemon = site.spawn().await;
+        daemon.ready("containers").await;
+        let token = daemon.token("viewer").await;
+        let port = daemon.addresses[1].port().to_string();
+        let python = root.join("target/clients/python/bin/python");
+        let mut command = Command::new(&python);
+        command.arg(root.join("tests/clients/py_dockercloud.py")).args([&port, &token]);
+        command.arg(engine.socket()).kill_on_drop(true);
+        let output = command.output().await;
+        let output = output.unwrap_or_else(|error| {
+            panic!("{}: {error}; tests/run installs what is needed", python.display())
+        });
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}{complaint}");
+        assert!(said.trim_end().ends_with("checks"), "{said}");
+        daemon.stop().await;
+    });
+}
