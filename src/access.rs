@@ -84,6 +84,14 @@ pub struct AccessSettings {
     pub pam: Option<PamSettings>,
 }
 
+/// How a credential has come to its end.
+#[derive(Debug)]
+struct End {
+    at: Instant,
+    /// Its holder has logged out.
+    by_holder: bool,
+}
+
 #[derive(Debug)]
 struct Shared {
     store: Arc<Store>,
@@ -97,7 +105,7 @@ struct Shared {
     penalties: Mutex<Penalties>,
     journal: Journal,
     rates: Mutex<HashMap<Uuid, Bucket>>,
-    revoked: Mutex<HashMap<Credential, Instant>>,
+    revoked: Mutex<HashMap<Credential, End>>,
     era: AtomicU64,
     /// Counts revocations; connections look again at each.
     revocations: watch::Sender<u64>,
@@ -194,7 +202,7 @@ impl Access {
     /// runs.
     pub async fn end_session(&self, secret: &str) -> Result<(), Fault> {
         let hash = hash(secret);
-        self.revoke(Credential::Session(hash));
+        self.end(Credential::Session(hash), true);
         self.0.sessions.end(hash).await.map(|_| ())
     }
 
@@ -262,6 +270,15 @@ impl Access {
         !has_expired && !self.is_any_revoked(&principal.credentials)
     }
 
+    /// Whether the login was taken from its holder or has expired. Whoever has logged out by
+    /// themselves is still answered what they had asked before.
+    pub fn is_taken_away(&self, principal: &Principal) -> bool {
+        let revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = |credential| revoked.get(credential).is_some_and(|end| !end.by_holder);
+        principal.time_left(self.now()).is_some_and(|left| left.is_zero())
+            || principal.credentials.iter().any(taken)
+    }
+
     fn is_any_revoked(&self, credentials: &[Credential]) -> bool {
         let revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         credentials.iter().any(|credential| revoked.contains_key(credential))
@@ -307,16 +324,20 @@ impl Access {
     }
 
     fn revoke(&self, credential: Credential) {
+        self.end(credential, false);
+    }
+
+    fn end(&self, credential: Credential, by_holder: bool) {
         let mut revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if revoked.len() >= REVOKED_MAX {
-            revoked.retain(|_, since| now - *since < REVOKED_FOR);
+            revoked.retain(|_, end| now - end.at < REVOKED_FOR);
         }
         if revoked.len() >= REVOKED_MAX {
             revoked.clear();
             self.0.era.fetch_add(1, Ordering::AcqRel);
         }
-        revoked.insert(credential, now);
+        revoked.insert(credential, End { at: now, by_holder });
         drop(revoked);
         self.0.recent.clear();
         self.0.revocations.send_modify(|count| *count += 1);

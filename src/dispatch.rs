@@ -371,7 +371,7 @@ impl Dispatch {
 
     fn permit(&self, asked: &Asked<'_>, found: &Found) -> Result<(), Fault> {
         // Much can happen while a request is on its way.
-        if !self.0.access.still_counts(asked.principal) {
+        if self.0.access.is_taken_away(asked.principal) {
             let sentence = "the login was revoked or has expired";
             return Err(Fault::new(FaultKind::Unauthorized, sentence).with_hint("log in again"));
         }
