@@ -83,7 +83,12 @@ impl Log {
         let in_head = usize::try_from(from).ok().filter(|from| *from < self.head.len());
         let (from, mut bytes) = if let Some(start) = in_head {
             let end = self.head.len().min(start.saturating_add(most));
-            (from, self.head[start..end].to_vec())
+            let mut bytes = self.head[start..end].to_vec();
+            // Where nothing is left out in between the beginning goes on in the end.
+            if self.tail_start() == self.head.len() as u64 {
+                bytes.extend(self.tail.iter().take(most - bytes.len()));
+            }
+            (from, bytes)
         } else {
             let from = from.max(self.tail_start()).min(self.said);
             let start = usize::try_from(from - self.tail_start()).unwrap_or(usize::MAX);
@@ -215,8 +220,11 @@ mod tests {
         }
 
         #[test]
-        fn a_character_is_not_torn(text in "[a-zäß€🙂]{1,40}", most in 4usize..20) {
-            let mut log = Log::new(KEEP);
+        fn a_character_is_not_torn(
+            text in "[a-zäß€🙂]{1,40}", most in 4usize..20, first in 0usize..200,
+        ) {
+            // Neither at the end of a piece nor where the beginning ends.
+            let mut log = Log::new(Keep { first, last: 200 });
             log.push(text.as_bytes());
             let (mut place, mut read) = (0, String::new());
             while place < log.said() {
