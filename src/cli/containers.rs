@@ -102,9 +102,24 @@ async fn show_all(
 ) -> Result<(), Failure> {
     let answer = list(client, (method, name), question).await?;
     output::table(style, &answer, name, columns)?;
+    if answer[name] == json!([]) && !style.json {
+        remark_that_nothing_can_be_there(client).await?;
+    }
     for engine in answer["unreachable"].as_array().into_iter().flatten().filter(|_| !style.json) {
         let [name, reason] = ["engine", "reason"].map(|part| output::text(&engine[part]));
         output::remark(&format!("what {name} does may be old, it cannot be reached: {reason}"));
+    }
+    Ok(())
+}
+
+/// An empty list means something else where there is no engine.
+async fn remark_that_nothing_can_be_there(client: &mut Client) -> Result<(), Failure> {
+    let answer = ask(client, "nodes", json!({})).await?;
+    if answer["nodes"] == json!([]) {
+        output::remark(
+            "no container engine was found on this machine; one at another place is named in \
+             [[plugins.config.containers.engine]]",
+        );
     }
     Ok(())
 }
