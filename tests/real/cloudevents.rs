@@ -4,10 +4,10 @@ use std::path::Path;
 
 use kit::receiver::Receiver;
 use serde_json::{Map, Value, json};
-use tokio::process::Command;
 
 use crate::it::harness::{Site, until};
 use crate::run;
+use crate::scripts::{has_checked, script};
 
 /// Events that each sink gets.
 const TICKS: usize = 3;
@@ -44,17 +44,10 @@ fn the_python_sdk_reads_what_is_sent_and_brings_what_is_read() {
         let all: Value = all.map(|it| written(&it.head, &it.body)).collect();
         std::fs::write(&file, all.to_string()).expect("it is written");
         let token = daemon.token("operator").await;
-        let mut command = Command::new(&python);
-        command.arg(root.join("tests/clients/py_cloudevents.py"));
-        command.args([daemon.addresses[1].port().to_string(), token]).arg(&file).kill_on_drop(true);
-        let output = command.output().await;
-        let output = output.unwrap_or_else(|error| {
-            panic!("{}: {error}; tests/run installs what is needed", python.display())
-        });
-        let said = String::from_utf8_lossy(&output.stdout);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}{complaint}");
-        assert!(said.trim_end().ends_with("checks"), "{said}");
+        let port = daemon.addresses[1].port().to_string();
+        let mut script = script(&python, "py_cloudevents.py", &port, &token);
+        script.arg(&file);
+        has_checked(script).await;
         admin.close().await;
         daemon.stop().await;
     });

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::process::Command;
-
 use crate::it::harness::{Program, Site};
 use crate::run;
+use crate::scripts::{has_checked, script};
 
 #[test]
 fn the_python_client_fires_lists_and_follows() {
@@ -18,7 +17,7 @@ fn the_node_client_fires_lists_and_watches() {
 }
 
 /// Runs a script of `tests/clients` with this interpreter of `target/clients`, or of the system.
-fn with(script: &str, interpreter: &str) {
+fn with(name: &str, interpreter: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let installed = root.join("target/clients");
     let own = installed.join(interpreter);
@@ -27,17 +26,9 @@ fn with(script: &str, interpreter: &str) {
         let daemon = daemon().await;
         let token = daemon.token("operator").await;
         let port = daemon.addresses[1].port().to_string();
-        let mut command = Command::new(&program);
-        command.arg(root.join("tests/clients").join(script)).args([&port, &token]);
-        command.env("NODE_PATH", installed.join("node_modules")).kill_on_drop(true);
-        let output = command.output().await;
-        let output = output.unwrap_or_else(|error| {
-            panic!("{}: {error}; tests/run installs what is needed", program.display())
-        });
-        let said = String::from_utf8_lossy(&output.stdout);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{script}: {said}{complaint}");
-        assert!(said.trim_end().ends_with("checks"), "{said}");
+        let mut script = script(&program, name, &port, &token);
+        script.env("NODE_PATH", installed.join("node_modules"));
+        has_checked(script).await;
         daemon.stop().await;
     });
 }

@@ -3,11 +3,10 @@
 
 use std::path::Path;
 
-use tokio::process::Command;
-
 use crate::engine::{Dockerd, IMAGE};
 use crate::it::harness::Site;
 use crate::run;
+use crate::scripts::{has_checked, script};
 
 #[test]
 fn the_python_client_lists_fetches_and_follows() {
@@ -26,17 +25,9 @@ fn the_python_client_lists_fetches_and_follows() {
         let token = daemon.token("viewer").await;
         let port = daemon.addresses[1].port().to_string();
         let python = root.join("target/clients/python/bin/python");
-        let mut command = Command::new(&python);
-        command.arg(root.join("tests/clients/py_dockercloud.py")).args([&port, &token]);
-        command.arg(engine.socket()).kill_on_drop(true);
-        let output = command.output().await;
-        let output = output.unwrap_or_else(|error| {
-            panic!("{}: {error}; tests/run installs what is needed", python.display())
-        });
-        let said = String::from_utf8_lossy(&output.stdout);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}{complaint}");
-        assert!(said.trim_end().ends_with("checks"), "{said}");
+        let mut script = script(&python, "py_dockercloud.py", &port, &token);
+        script.arg(engine.socket());
+        has_checked(script).await;
         daemon.stop().await;
     });
 }

@@ -50,6 +50,7 @@ mod package;
 mod passwords;
 mod place;
 mod pressure;
+mod scripts;
 mod snapshots;
 mod syscalls;
 mod untrusted;
