@@ -35,7 +35,7 @@ const REPORT_BYTES: usize = 4096;
 pub struct CommandRun<'a> {
     /// Program and arguments.
     pub argv: &'a [String],
-    /// What it reads on its standard input, and then its end; up to [`INPUT_BYTES_MAX`].
+    /// What it reads on its standard input, and then its end; up to 1 MiB.
     pub input: &'a [u8],
     /// Whether what it leaves in its group goes on when it has ended by itself: a program that takes
     /// mail may deliver it behind the back of whoever called it.
