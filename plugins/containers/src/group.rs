@@ -138,7 +138,17 @@ impl Place {
         };
         members.into_iter().map(service).collect()
     }
+
+    /// Every service and every stack.
+    pub(crate) fn groups(&self, containers: &[&Container]) -> Groups {
+        let services = self.services(containers);
+        let stacks = stacks(&services);
+        (services, stacks)
+    }
 }
+
+/// Services and stacks, by their uuids.
+pub(crate) type Groups = (BTreeMap<Uuid, Service>, BTreeMap<Uuid, Stack>);
 
 /// Every stack.
 pub(crate) fn stacks(services: &BTreeMap<Uuid, Service>) -> BTreeMap<Uuid, Stack> {

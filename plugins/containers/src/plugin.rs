@@ -126,10 +126,11 @@ impl Containers {
         let mut rows = Vec::new();
         for engine in self.engines() {
             let desk = engine.desk();
-            let members = show::by_service(&engine.place, &desk.model.all());
+            let all = desk.model.all();
+            let members = show::by_service(&engine.place, &all);
             let of = |uuid| members.get(uuid).map(Vec::as_slice).unwrap_or_default();
-            let services = desk.services.iter();
-            rows.extend(services.map(|(uuid, it)| show::service(&engine.place, it, of(uuid))));
+            let services = engine.place.services(&all);
+            rows.extend(services.values().map(|it| show::service(&engine.place, it, of(&it.uuid))));
         }
         self.page("services", rows, part)
     }
@@ -138,9 +139,9 @@ impl Containers {
         let mut rows = Vec::new();
         for engine in self.engines() {
             let desk = engine.desk();
-            rows.extend(desk.stacks.values().map(|it| {
-                let of: Vec<_> =
-                    it.services.iter().filter_map(|it| desk.services.get(it)).collect();
+            let (services, stacks) = engine.place.groups(&desk.model.all());
+            rows.extend(stacks.values().map(|it| {
+                let of: Vec<_> = it.services.iter().filter_map(|it| services.get(it)).collect();
                 show::stack(&engine.place, it, &of)
             }));
         }

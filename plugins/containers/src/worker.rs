@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use sdk::{Context, Level, Raise};
-use uuid::Uuid;
 
 use crate::config::{Config, EngineConfig};
 use crate::container::Container;
 use crate::engine::{self, Facts};
-use crate::group::{self, Place, Service, Stack};
+use crate::group::{Groups, Place};
 use crate::inbox::{Batch, Inbox, Link};
 use crate::kept::{self, Kept};
 use crate::model::{Change, Model, Row, Why};
@@ -46,10 +45,8 @@ pub(crate) struct Worker {
 /// What is known.
 pub(crate) struct Desk {
     pub(crate) model: Model,
-    pub(crate) services: BTreeMap<Uuid, Service>,
-    pub(crate) stacks: BTreeMap<Uuid, Stack>,
     /// Services and stacks as they were told last.
-    told: (BTreeMap<Uuid, Service>, BTreeMap<Uuid, Stack>),
+    told: Groups,
     pub(crate) status: Status,
     /// What is wrong, by kind and subject.
     raised: BTreeMap<(String, String), Raise>,
@@ -98,12 +95,10 @@ impl Worker {
         let has_model = kept.is_some();
         let kept = kept.unwrap_or_default();
         let model = Model::new(kept.containers, config.flap());
-        let services = place.services(&model.all());
+        let told = place.groups(&model.all());
         let key = |raise: Raise| ((raise.kind.as_str().to_owned(), raise.subject.clone()), raise);
         let desk = Desk {
-            stacks: group::stacks(&services),
-            told: (services.clone(), group::stacks(&services)),
-            services,
+            told,
             model,
             status: Status { up: has_model.then_some(kept.reachable), ..Status::default() },
             raised: kept.raised.into_iter().map(key).collect(),
@@ -241,12 +236,16 @@ impl Worker {
         let now = Instant::now();
         let due: Vec<String> =
             agenda.look.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+        if due.is_empty() {
+            return;
+        }
         let mut changes = Vec::new();
         for id in due {
             agenda.look.remove(&id);
             self.learn(ctx, &id, true, &mut changes);
         }
-        self.tell(ctx, &changes);
+        // Labels that were learnt are no change of a container, and may be one of its service.
+        self.tell_all(ctx, &changes);
     }
 
     fn learn(&self, ctx: &Context, id: &str, waited: bool, changes: &mut Vec<Change>) {
@@ -364,13 +363,11 @@ impl Worker {
         (desk.has_model, desk.known) = (true, true);
         if is_first {
             // What was there before anybody looked is no news.
-            desk.services = self.place.services(&desk.model.all());
-            desk.stacks = group::stacks(&desk.services);
-            desk.told = (desk.services.clone(), desk.stacks.clone());
+            desk.told = self.place.groups(&desk.model.all());
             changes.clear();
         }
         drop(desk);
-        self.tell(ctx, &changes);
+        self.tell_all(ctx, &changes);
         Ok(changes.len())
     }
 

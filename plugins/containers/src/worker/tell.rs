@@ -29,9 +29,13 @@ impl Worker {
     /// Tells these changes and what follows of them, and keeps the model. What is told is told
     /// before it is kept: whoever is killed in between tells it again.
     pub(super) fn tell(&self, ctx: &Context, changes: &[Change]) {
-        if changes.is_empty() {
-            return;
+        if !changes.is_empty() {
+            self.tell_all(ctx, changes);
         }
+    }
+
+    /// The same, and what has become of services and stacks without a change of a container.
+    pub(super) fn tell_all(&self, ctx: &Context, changes: &[Change]) {
         let news = {
             let mut desk = self.desk();
             let mut news = News::default();
@@ -50,9 +54,7 @@ impl Worker {
 
     /// Services and stacks that came, are in another state, or went.
     fn tell_groups(&self, desk: &mut Desk, news: &mut News) {
-        desk.services = self.place.services(&desk.model.all());
-        desk.stacks = group::stacks(&desk.services);
-        let mut services = desk.services.clone();
+        let mut services = self.place.services(&desk.model.all());
         // While one of them flaps, its service goes up and down with it: that is one alert.
         let flaps = |service: &Service| service.containers.iter().any(|id| desk.model.flaps(id));
         let restless: HashSet<Uuid> =
