@@ -353,7 +353,7 @@ impl Worker {
             let it = self.ask(|docker| async move { engine::inspect(&docker, &asked).await })?;
             seen.push((id, it));
         }
-        let mut changes = Vec::new();
+        let (mut changes, is_looked_at) = (Vec::new(), !seen.is_empty());
         let mut desk = self.desk();
         let now_ms = self.now_ms();
         for (id, it) in seen {
@@ -367,7 +367,10 @@ impl Worker {
             changes.clear();
         }
         drop(desk);
-        self.tell_all(ctx, &changes);
+        // Mostly nothing differs; then there is nothing to group, and to keep, anew.
+        if is_looked_at {
+            self.tell_all(ctx, &changes);
+        }
         Ok(changes.len())
     }
 
