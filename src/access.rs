@@ -266,8 +266,11 @@ impl Access {
 
     /// Whether nothing behind the principal was revoked or has expired.
     pub fn still_counts(&self, principal: &Principal) -> bool {
-        let has_expired = principal.time_left(self.now()).is_some_and(|left| left.is_zero());
-        !has_expired && !self.is_any_revoked(&principal.credentials)
+        !self.has_expired(principal) && !self.is_any_revoked(&principal.credentials)
+    }
+
+    fn has_expired(&self, principal: &Principal) -> bool {
+        principal.time_left(self.now()).is_some_and(|left| left.is_zero())
     }
 
     /// Whether the login was taken from its holder or has expired. Whoever has logged out by
@@ -275,8 +278,7 @@ impl Access {
     pub fn is_taken_away(&self, principal: &Principal) -> bool {
         let revoked = self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = |credential| revoked.get(credential).is_some_and(|end| !end.by_holder);
-        principal.time_left(self.now()).is_some_and(|left| left.is_zero())
-            || principal.credentials.iter().any(taken)
+        self.has_expired(principal) || principal.credentials.iter().any(taken)
     }
 
     fn is_any_revoked(&self, credentials: &[Credential]) -> bool {
