@@ -27,7 +27,7 @@ pub mod zfs;
 
 pub use error::{Error, ErrorKind, Result};
 pub use types::{
-    Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
+    Capabilities, Consistency, Dataset, DatasetId, Kind, Mark, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
 pub use witness::{Nobody, Witness};
@@ -69,6 +69,13 @@ pub trait Backend: Send + Sync {
         new: &NewSnapshot,
         witness: &dyn Witness,
     ) -> Result<Vec<Snapshot>>;
+
+    /// Whether the dataset is still what it was in this snapshot of it; `None` when the storage cannot
+    /// tell. Says "no" rather than "yes" when in doubt.
+    fn unchanged_since(&self, dataset: &DatasetId, snapshot: &Snapshot) -> Result<Option<bool>> {
+        let _ = (dataset, snapshot);
+        Ok(None)
+    }
 
     /// Destroys one snapshot after its identity and owner were read again, and returns what it was.
     /// Refuses what this project did not make ([`ErrorKind::Foreign`]).

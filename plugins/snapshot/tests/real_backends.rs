@@ -62,6 +62,20 @@ mod btrfs {
     }
 
     #[test]
+    fn an_idle_subvolume_is_called_unchanged() {
+        let bench = BtrfsBench::new();
+        let place = bench.fresh("data");
+        fs::write(place.dir.join("file"), "content").unwrap();
+        let made = Btrfs.create(&place.id, &new("manual")).unwrap().remove(0);
+        assert_eq!(Btrfs.unchanged_since(&place.id, &made).unwrap(), Some(true));
+        // What happens elsewhere on the file system does not matter.
+        fs::write(bench.fresh("other").dir.join("file"), "content").unwrap();
+        assert_eq!(Btrfs.unchanged_since(&place.id, &made).unwrap(), Some(true));
+        fs::write(place.dir.join("file"), "changed").unwrap();
+        assert_eq!(Btrfs.unchanged_since(&place.id, &made).unwrap(), Some(false));
+    }
+
+    #[test]
     fn a_recursive_snapshot_that_fails_leaves_nothing() {
         let bench = BtrfsBench::new();
         let place = bench.fresh("data");

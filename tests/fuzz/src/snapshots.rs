@@ -132,6 +132,7 @@ pub fn dataset_args(data: &[u8]) {
         label: label.to_owned(),
         name: (!name.is_empty()).then(|| name.to_owned()),
         comment: (!comment.is_empty()).then(|| comment.to_owned()),
+        mark: None,
         recursive: comment.len().is_multiple_of(2),
         at: DateTime::UNIX_EPOCH,
     };

@@ -125,6 +125,16 @@ impl Backend for Btrfs {
         Ok(made)
     }
 
+    fn unchanged_since(&self, id: &DatasetId, snapshot: &Snapshot) -> Result<Option<bool>> {
+        let (system, uuid) = find(id)?;
+        let Some(volume) = system.volume(uuid) else { return Ok(Some(false)) };
+        // What is written but not committed yet has no transaction yet.
+        ioctl::commit(open_dir(&volume.path)?.as_fd())
+            .map_err(|errno| explain("write to the disk", errno))?;
+        let now = volumes::open_root(&volume.path).filter(|(_, info)| info.uuid == uuid);
+        Ok(Some(now.is_some_and(|(_, info)| info.changed_in <= snapshot.order)))
+    }
+
     fn destroy_told(&self, id: &SnapshotId, witness: &dyn Witness) -> Result<Snapshot> {
         let (system, uuid) = find(&id.dataset)?;
         let gone = || Error::not_found(format!("There is no snapshot {id} (any more)."));
@@ -183,7 +193,8 @@ fn take(system: &FileSystem, volume: &Volume, name: &str, new: &NewSnapshot) -> 
     let (_open, info) = volumes::open_root(&path.join(&draft))
         .ok_or_else(|| Error::failed("The new snapshot cannot be read back."))?;
     let made = Volume { info, path: path.join(name), mount: volume.mount.clone() };
-    let note = Note { label: Some(new.label.clone()), comment: new.comment.clone() };
+    let note =
+        Note { label: Some(new.label.clone()), comment: new.comment.clone(), mark: new.mark };
     if let Err(error) = finish(&made, &dir, &draft, &note) {
         // What went wrong is told; a leftover is also removed by the next snapshot.
         let _tidied = ioctl::delete(dir.as_fd(), made.info.id);
@@ -284,7 +295,8 @@ fn describe(dataset: &DatasetId, volume: &Volume, note: Option<Note>) -> Snapsho
     let (seconds, nanos) = volume.info.made_at;
     let created = i64::try_from(seconds).ok().and_then(|s| DateTime::from_timestamp(s, nanos));
     let owner = if note.is_some() { Owner::Ours } else { Owner::Foreign };
-    let (label, comment) = note.map_or((None, None), |note| (note.label, note.comment));
+    let (label, comment, mark) =
+        note.map_or((None, None, None), |note| (note.label, note.comment, note.mark));
     let name = volume.path.file_name().unwrap_or(OsStr::new("/"));
     Snapshot {
         id: SnapshotId { dataset: dataset.clone(), identity: volume.info.uuid.to_string() },
@@ -295,6 +307,7 @@ fn describe(dataset: &DatasetId, volume: &Volume, note: Option<Note>) -> Snapsho
         owner,
         label,
         comment,
+        mark,
         state: SnapshotState::Complete,
         consistency: Consistency::Atomic,
         size: None,

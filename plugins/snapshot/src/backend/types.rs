@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
+use uuid::Uuid;
 
 use super::error::{Error, Result};
 
@@ -174,6 +175,16 @@ pub enum Owner {
     Foreign,
 }
 
+/// By which policy a snapshot was taken, and for which moment of its schedule. It is kept with the
+/// snapshot itself, so that nothing else has to be remembered to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The policy's identity.
+    pub policy: Uuid,
+    /// The moment the schedule named, in whole seconds; a snapshot that was late was taken after it.
+    pub slot: DateTime<Utc>,
+}
+
 /// Something a snapshot can be taken of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Dataset {
@@ -216,6 +227,9 @@ pub struct Snapshot {
     pub label: Option<String>,
     /// The comment given at creation.
     pub comment: Option<String>,
+    /// The policy that took it, when one did.
+    #[serde(flatten)]
+    pub mark: Option<Mark>,
     /// Whether it can be relied on.
     pub state: SnapshotState,
     /// What its content is worth.
@@ -234,6 +248,8 @@ pub struct NewSnapshot {
     pub name: Option<String>,
     /// Free text for people, at most 512 bytes.
     pub comment: Option<String>,
+    /// The policy that takes it, when one does.
+    pub mark: Option<Mark>,
     /// Also the children: ZFS child datasets, nested subvolumes, file systems mounted below.
     pub recursive: bool,
     /// The time to write into the name and, where the storage has none of its own, the record.

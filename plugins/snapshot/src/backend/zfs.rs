@@ -14,10 +14,11 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::error::{Error, Result};
 use super::types::{
-    Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
+    Capabilities, Consistency, Dataset, DatasetId, Kind, Mark, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
 use super::{Backend, Witness, name};
@@ -26,6 +27,8 @@ use parse::Property;
 
 /// The owner mark. Its value is the policy that took the snapshot, or `manual`.
 const MARK: &str = "org.sysadm:policy";
+/// The moment of the policy's schedule, in seconds since 1970.
+const SLOT: &str = "org.sysadm:slot";
 const LABEL: &str = "org.sysadm:label";
 const COMMENT: &str = "org.sysadm:comment";
 /// Dataset names per command, far below the kernel's limit for an argument vector.
@@ -121,6 +124,15 @@ impl Backend for Zfs {
         Ok(made)
     }
 
+    fn unchanged_since(&self, id: &DatasetId, snapshot: &Snapshot) -> Result<Option<bool>> {
+        let dataset = find(id)?;
+        let property = format!("written@{}", snapshot.name);
+        let answer = tool("zfs")?.run(&["get", "-Hp", "-o", "value", &property, &dataset.name])?;
+        // zfs-fuse does not know how much was written.
+        let written = answer.output.trim().parse::<u64>().ok().filter(|_| answer.success);
+        Ok(written.map(|bytes| bytes == 0))
+    }
+
     fn destroy_told(&self, id: &SnapshotId, witness: &dyn Witness) -> Result<Snapshot> {
         let gone = || Error::not_found(format!("There is no snapshot {id} (any more)."));
         let dataset = find(&id.dataset)?;
@@ -160,7 +172,13 @@ pub fn take(full: &str, new: &NewSnapshot) -> Vec<String> {
     let mut property = |name: &str, value: &str| {
         args.extend(["-o".to_owned(), format!("{name}={value}")]);
     };
-    property(MARK, "manual");
+    match &new.mark {
+        Some(Mark { policy, slot }) => {
+            property(MARK, &policy.to_string());
+            property(SLOT, &slot.timestamp().to_string());
+        }
+        None => property(MARK, "manual"),
+    }
     property(LABEL, &new.label);
     if let Some(comment) = &new.comment {
         property(COMMENT, &URL_SAFE_NO_PAD.encode(comment));
@@ -228,7 +246,7 @@ pub fn dataset(
 }
 
 fn snapshots(dataset: &Dataset) -> Result<Vec<Snapshot>> {
-    let asked = format!("guid,creation,createtxg,referenced,{MARK},{LABEL},{COMMENT}");
+    let asked = format!("guid,creation,createtxg,referenced,{MARK},{SLOT},{LABEL},{COMMENT}");
     let columns = "name,property,value,source";
     let get = ["get", "-Hp", "-r", "-d", "1", "-o", columns, &asked, &dataset.name];
     let what = format!("list the snapshots of {}", dataset.name);
@@ -260,6 +278,8 @@ pub fn snapshot(
         let own = properties.get(property).filter(|(_, source)| is_own(source));
         own.filter(|_| owner == Owner::Ours).map(|(value, _)| value.clone())
     };
+    let slot = said(SLOT).and_then(|text| DateTime::<Utc>::from_timestamp(text.parse().ok()?, 0));
+    let policy = said(MARK).and_then(|text| text.parse::<Uuid>().ok());
     let comment = said(COMMENT).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
     Some(Snapshot {
         id: SnapshotId { dataset: dataset.id.clone(), identity: value("guid")?.to_owned() },
@@ -270,6 +290,7 @@ pub fn snapshot(
         owner,
         label: said(LABEL),
         comment: comment.and_then(|bytes| String::from_utf8(bytes).ok()),
+        mark: policy.zip(slot).map(|(policy, slot)| Mark { policy, slot }),
         state: SnapshotState::Complete,
         consistency: Consistency::Atomic,
         size: value("referenced").and_then(|figure| figure.parse().ok()),

@@ -50,6 +50,7 @@ fn create(engine: &Engine, ctx: &Context, args: &Value) -> Outcome {
         label: LABEL.to_owned(),
         name: Some(name.to_owned()),
         comment: comment.filter(|comment| !comment.is_empty()).map(str::to_owned),
+        mark: None,
         recursive: false,
         at: engine::now(),
     };

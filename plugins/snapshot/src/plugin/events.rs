@@ -121,7 +121,7 @@ fn draft(
 }
 
 fn described(on: Occasion<'_>, snapshot: &Snapshot) -> Value {
-    json!({
+    let mut data = json!({
         "snapshot": snapshot.id,
         "name": snapshot.name,
         "created": snapshot.created,
@@ -131,7 +131,11 @@ fn described(on: Occasion<'_>, snapshot: &Snapshot) -> Value {
         "comment": snapshot.comment,
         "size": snapshot.size,
         "actor": on.actor,
-    })
+    });
+    if let Some(mark) = &snapshot.mark {
+        merge(&mut data, &json!(mark));
+    }
+    data
 }
 
 fn merge(into: &mut Value, more: &Value) {
@@ -178,6 +182,7 @@ mod tests {
             owner: Owner::Ours,
             label: None,
             comment: None,
+            mark: None,
             state: SnapshotState::Complete,
             consistency,
             size: Some(5),

@@ -149,6 +149,7 @@ pub(super) fn create(engine: &Engine, ctx: &Context, request: &Request) -> Resul
         label: asked.label.unwrap_or_else(|| MANUAL.to_owned()),
         name: asked.name,
         comment: asked.comment.filter(|comment| !comment.is_empty()),
+        mark: None,
         recursive: asked.recursive,
         at: engine::now(),
     };

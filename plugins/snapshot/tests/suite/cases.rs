@@ -8,9 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::slice::from_ref;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use snapshot::backend::{
-    Backend, DatasetId, Error, ErrorKind, NewSnapshot, Owner, Snapshot, SnapshotId, SnapshotState,
+    Backend, DatasetId, Error, ErrorKind, Mark, NewSnapshot, Owner, Snapshot, SnapshotId,
+    SnapshotState,
 };
 
 /// A dataset to work on.
@@ -46,6 +47,8 @@ macro_rules! suite {
             a_snapshot_is_listed_readable_and_destroyed
             a_snapshot_does_not_change_with_its_dataset
             order_grows_and_labels_and_comments_come_back
+            the_mark_of_a_policy_comes_back
+            what_has_changed_is_never_called_unchanged
             a_name_that_exists_is_refused
             odd_file_names_survive
             odd_dataset_names_work
@@ -71,6 +74,7 @@ pub(crate) fn new(label: &str) -> NewSnapshot {
         label: label.to_owned(),
         name: None,
         comment: None,
+        mark: None,
         recursive: false,
         at: Utc::now(),
     }
@@ -192,6 +196,34 @@ pub(crate) fn foreign_snapshots_are_shown_and_never_destroyed(bench: &dyn Bench)
     assert_eq!(list(bench, &place), both);
     bench.backend().destroy(&ours.id).unwrap();
     assert_eq!(list(bench, &place), from_ref(theirs));
+}
+
+pub(crate) fn the_mark_of_a_policy_comes_back(bench: &dyn Bench) {
+    let place = bench.fresh("data");
+    let mark = Mark {
+        policy: "6f1c1f2e-95a4-4c0e-8f0e-0d6f2f0c9a11".parse().unwrap(),
+        slot: DateTime::from_timestamp(1_795_299_600, 0).unwrap(),
+    };
+    let made = one(bench, &place, &NewSnapshot { mark: Some(mark), ..new("hourly") });
+    assert_eq!((made.mark, made.label.as_deref()), (Some(mark), Some("hourly")));
+    let by_hand = one(bench, &place, &new("manual"));
+    assert_eq!(by_hand.mark, None);
+    assert_eq!(list(bench, &place), [made, by_hand]);
+}
+
+pub(crate) fn what_has_changed_is_never_called_unchanged(bench: &dyn Bench) {
+    let place = bench.fresh("data");
+    fs::write(place.dir.join("file"), "before").unwrap();
+    let made = one(bench, &place, &new("manual"));
+    let unchanged = |of: &Snapshot| bench.backend().unchanged_since(&place.id, of).unwrap();
+    // Whoever cannot tell says so, and whoever can is not in doubt for ever.
+    assert_ne!(unchanged(&made), Some(false));
+    fs::write(place.dir.join("file"), "after!").unwrap();
+    assert_ne!(unchanged(&made), Some(true));
+    let again = one(bench, &place, &new("manual"));
+    assert_ne!(unchanged(&again), Some(false));
+    fs::remove_file(place.dir.join("file")).unwrap();
+    assert_ne!(unchanged(&again), Some(true));
 }
 
 pub(crate) fn recursion_covers_the_children(bench: &dyn Bench) {

@@ -28,6 +28,8 @@ pub(super) struct Subvolume {
     pub(super) parent: Uuid,
     /// Whether it cannot be written to.
     pub(super) read_only: bool,
+    /// Transaction it was changed in last.
+    pub(super) changed_in: u64,
     /// Transaction it was made in.
     pub(super) made_in: u64,
     /// When it was made: seconds since 1970 and nanoseconds.
@@ -44,6 +46,7 @@ pub(super) fn subvolume(dir: BorrowedFd<'_>) -> Result<Subvolume, Errno> {
         uuid: Uuid::from_bytes(args.uuid),
         parent: Uuid::from_bytes(args.parent_uuid),
         read_only: args.flags & 1 != 0,
+        changed_in: args.generation,
         made_in: args.otransid,
         made_at: (args.otime.seconds, args.otime.nanos),
     })

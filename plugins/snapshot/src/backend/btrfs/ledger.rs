@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::super::durable;
 use super::super::error::{Error, Result};
+use super::super::types::Mark;
 
 /// Our directory at the root of a mount.
 const HOME: &str = ".sysadmd";
@@ -23,6 +24,8 @@ const HOME: &str = ".sysadmd";
 pub(super) struct Note {
     pub(super) label: Option<String>,
     pub(super) comment: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mark: Option<Mark>,
 }
 
 /// Where the snapshots of a dataset are kept; made if missing.

@@ -26,6 +26,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::super::types::Mark;
 use super::escape;
 
 /// First line of every manifest.
@@ -51,6 +52,9 @@ pub struct Header {
     pub label: Option<String>,
     /// The comment given at creation.
     pub comment: Option<String>,
+    /// The policy that took it, when one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
     /// The directory, escaped like the paths below it.
     pub path: String,
     /// Number of entry lines.
