@@ -133,13 +133,19 @@ enum DaemonCommand {
     /// Show, take and destroy snapshots
     #[command(subcommand)]
     Snapshots(snapshots::SnapshotsCommand),
-    /// Show the containers of this machine's engines, their logs and figures
+    /// Show and change the containers of this machine's engines
     #[command(subcommand)]
     Containers(containers::ContainersCommand),
-    /// Show the services that containers make up, by their labels
-    Services,
-    /// Show the stacks: services of one compose project or swarm stack
-    Stacks,
+    /// Show and change the services that containers make up, by their labels
+    Services {
+        #[command(subcommand)]
+        command: Option<containers::GroupCommand>,
+    },
+    /// Show and change the stacks: services of one compose project or swarm stack
+    Stacks {
+        #[command(subcommand)]
+        command: Option<containers::GroupCommand>,
+    },
     /// Show how the machine is, and start and stop its services
     #[command(subcommand)]
     System(system::SystemCommand),
@@ -243,8 +249,8 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Events(command) => events::run(command, target, style).await,
         DaemonCommand::Plugins(command) => plugins::run(command, target, style).await,
         DaemonCommand::Containers(command) => containers::run(command, target, style).await,
-        DaemonCommand::Services => containers::services(target, style).await,
-        DaemonCommand::Stacks => containers::stacks(target, style).await,
+        DaemonCommand::Services { command } => containers::services(command, target, style).await,
+        DaemonCommand::Stacks { command } => containers::stacks(command, target, style).await,
         DaemonCommand::Snapshots(command) => snapshots::run(command, target, style).await,
         DaemonCommand::System(command) => system::run(command, target, style).await,
         DaemonCommand::Jobs(command) => jobs::run(command, target, style).await,

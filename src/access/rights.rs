@@ -130,19 +130,24 @@ fn grant_covers(grant: &Grant, method: &str, action: Option<&str>) -> bool {
     grant.methods.iter().any(|pattern| covers_method(pattern, method, action))
 }
 
-/// What a call is about: the declared template with its `{names}` replaced by arguments. `None`
-/// when there is no template or an argument it needs is missing.
+/// What a call is about: the declared template with its `{names}` replaced by arguments; of several,
+/// with a `|` between them, the first whose arguments are all there. `None` when there is no template
+/// or an argument it needs is missing.
 pub fn resource_of(template: Option<&str>, args: &serde_json::Value) -> Option<String> {
-    let mut rest = template?;
-    let mut resource = String::new();
+    let resource = template?.split('|').find_map(|one| filled(one, args))?;
+    // What climbs out of the place that a pattern names is within no right bound to it.
+    (!climbs(&resource)).then_some(resource)
+}
+
+fn filled(template: &str, args: &serde_json::Value) -> Option<String> {
+    let (mut rest, mut resource) = (template, String::new());
     while let Some((before, name, after)) = next_name(rest) {
         resource.push_str(before);
         resource.push_str(args.get(name)?.as_str()?);
         rest = after;
     }
     resource.push_str(rest);
-    // What climbs out of the place that a pattern names is within no right bound to it.
-    (!climbs(&resource)).then_some(resource)
+    Some(resource)
 }
 
 fn next_name(text: &str) -> Option<(&str, &str, &str)> {
@@ -221,6 +226,12 @@ mod tests {
         assert_eq!(of(None), None);
         let climbing = json!({"dataset": "tank/../other"});
         assert_eq!(resource_of(Some("/datasets/{dataset}"), &climbing), None);
+        let either = Some("/pools/{pool}|/datasets/{dataset}");
+        assert_eq!(resource_of(either, &args).as_deref(), Some("/datasets/tank/home"));
+        let both = json!({"dataset": "a", "pool": "b"});
+        assert_eq!(resource_of(either, &both).as_deref(), Some("/pools/b"));
+        let climbing = json!({"dataset": "a", "pool": "../b"});
+        assert_eq!(resource_of(either, &climbing), None, "the other does not make it good");
     }
 
     proptest! {

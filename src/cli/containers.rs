@@ -1,4 +1,7 @@
-//! `sysadmctl containers`, `services`, `stacks`: what the plugin `containers` knows, for people.
+//! `sysadmctl containers`, `services`, `stacks`: what the plugin `containers` knows and does, for
+//! people.
+
+mod change;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -7,8 +10,9 @@ use super::client::Client;
 use super::exit::Failure;
 use super::output::{self, Column, Style};
 use super::target::Target;
+use change::{ChangeCommand, Kind};
 
-/// What to show of containers.
+/// What to show of containers, or to do to them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainersCommand {
     /// Show the containers of every engine
@@ -21,6 +25,19 @@ pub(crate) enum ContainersCommand {
     Stats(Named),
     /// Show the engines, and whether they can be reached
     Engines,
+    /// Change some
+    #[command(flatten)]
+    Change(ChangeCommand),
+}
+
+/// What to do with services, or stacks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Show them all; so does no command at all
+    List,
+    /// Change some
+    #[command(flatten)]
+    Change(ChangeCommand),
 }
 
 /// What to list.
@@ -78,19 +95,44 @@ pub(crate) async fn run(
             output::table(style, &answer, "nodes", &NODES)
         }
         ContainersCommand::Logs(options) => logs(&mut client, options, style).await,
+        ContainersCommand::Change(command) => {
+            change::run(&mut client, Kind::Container, command, style).await
+        }
     }
 }
 
 /// `sysadmctl services`.
-pub(crate) async fn services(target: &Target, style: Style) -> Result<(), Failure> {
+pub(crate) async fn services(
+    command: Option<GroupCommand>,
+    target: &Target,
+    style: Style,
+) -> Result<(), Failure> {
     let (mut client, _) = Client::open(target).await?;
-    show_all(&mut client, ("services", "services"), json!({}), &SERVICES, style).await
+    match command {
+        Some(GroupCommand::Change(command)) => {
+            change::run(&mut client, Kind::Service, command, style).await
+        }
+        Some(GroupCommand::List) | None => {
+            show_all(&mut client, ("services", "services"), json!({}), &SERVICES, style).await
+        }
+    }
 }
 
 /// `sysadmctl stacks`.
-pub(crate) async fn stacks(target: &Target, style: Style) -> Result<(), Failure> {
+pub(crate) async fn stacks(
+    command: Option<GroupCommand>,
+    target: &Target,
+    style: Style,
+) -> Result<(), Failure> {
     let (mut client, _) = Client::open(target).await?;
-    show_all(&mut client, ("stacks", "stacks"), json!({}), &STACKS, style).await
+    match command {
+        Some(GroupCommand::Change(command)) => {
+            change::run(&mut client, Kind::Stack, command, style).await
+        }
+        Some(GroupCommand::List) | None => {
+            show_all(&mut client, ("stacks", "stacks"), json!({}), &STACKS, style).await
+        }
+    }
 }
 
 async fn show_all(

@@ -21,13 +21,13 @@ async fn daemon(engine: &Dockerd) -> (Program, SysAdmClient) {
     (program, admin)
 }
 
-async fn list(admin: &mut SysAdmClient, what: &str, name: &str) -> Vec<Value> {
+pub(crate) async fn list(admin: &mut SysAdmClient, what: &str, name: &str) -> Vec<Value> {
     let answer = admin.call("containers", what, json!({})).await.expect("a list");
     answer[name].as_array().expect("rows").clone()
 }
 
 /// Waits until a row of a list is in this state.
-async fn is(
+pub(crate) async fn is(
     admin: &mut SysAdmClient,
     (what, list_name): (&str, &str),
     name: &str,
@@ -43,10 +43,10 @@ async fn is(
     found
 }
 
-const CONTAINERS: (&str, &str) = ("list", "containers");
-const SERVICES: (&str, &str) = ("services", "services");
-const STACKS: (&str, &str) = ("stacks", "stacks");
-const NODES: (&str, &str) = ("nodes", "nodes");
+pub(crate) const CONTAINERS: (&str, &str) = ("list", "containers");
+pub(crate) const SERVICES: (&str, &str) = ("services", "services");
+pub(crate) const STACKS: (&str, &str) = ("stacks", "stacks");
+pub(crate) const NODES: (&str, &str) = ("nodes", "nodes");
 
 /// What was told of something, oldest first: class without its kind, state and priority.
 async fn told(admin: &mut SysAdmClient, kind: &str, name: &str) -> Vec<(String, String, u64)> {
@@ -62,7 +62,7 @@ async fn told(admin: &mut SysAdmClient, kind: &str, name: &str) -> Vec<(String, 
         .collect()
 }
 
-async fn events(admin: &mut SysAdmClient, kind: &str, name: &str) -> Vec<Value> {
+pub(crate) async fn events(admin: &mut SysAdmClient, kind: &str, name: &str) -> Vec<Value> {
     let question = json!({"filter": {"classes": [format!("{kind}.*")]}, "limit": 1000});
     let page = admin.call("events", "list", question).await.expect("a page");
     let events = page["events"].as_array().expect("events").iter();
@@ -88,7 +88,7 @@ fn steps(told: &[(String, String, u64)]) -> Vec<(&str, &str, u64)> {
     told.iter().map(|(verb, state, priority)| (verb.as_str(), state.as_str(), *priority)).collect()
 }
 
-fn ctl(program: &Program, words: &[&str]) -> String {
+pub(crate) fn ctl(program: &Program, words: &[&str]) -> String {
     let mut ctl = Command::new(env!("CARGO_BIN_EXE_sysadmctl"));
     ctl.arg("--socket").arg(&program.socket).args(words);
     let output = ctl.output().expect("sysadmctl starts");
@@ -237,7 +237,7 @@ fn what_happens_while_the_engine_is_away_is_told_once() {
 }
 
 /// Whatever else is the first process of a container does not hear of TERM, and ends ten seconds later.
-const ENDS_AT_ONCE: [&str; 4] =
+pub(crate) const ENDS_AT_ONCE: [&str; 4] =
     ["/bin/busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do /bin/busybox sleep 0.1; done"];
 
 #[test]

@@ -25,6 +25,7 @@ mod clock;
 mod cloudevents;
 mod conditions;
 mod consul;
+mod container_changes;
 mod containers;
 mod crowd;
 mod disks;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use sdk::{Fault, Value};
 use serde::Deserialize;
 
+use crate::change::allow::{Adopt, Allowed, own_ids};
 use crate::flap;
+use crate::gate::Gate;
 
 /// What can be configured. All of it may be absent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -20,6 +22,27 @@ pub(crate) struct Config {
     flap_s: u64,
     /// Seconds for which containers that are gone are still shown.
     tombstone_s: u64,
+    /// Which containers may be changed.
+    adopt: Adopt,
+    /// Patterns of names that are never changed.
+    protect: Vec<String>,
+    redeploy: Redeploy,
+}
+
+/// How containers are replaced by new ones.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Redeploy {
+    /// Seconds that a container's own check may take to be content.
+    health_timeout_s: u64,
+    /// Seconds that one without a check has to run.
+    stable_s: u64,
+}
+
+impl Default for Redeploy {
+    fn default() -> Self {
+        Self { health_timeout_s: 120, stable_s: 5 }
+    }
 }
 
 /// One engine.
@@ -37,13 +60,25 @@ pub(crate) struct EngineConfig {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { engine: Vec::new(), reconcile_s: 60, flap_count: 5, flap_s: 300, tombstone_s: 300 }
+        Self {
+            engine: Vec::new(),
+            reconcile_s: 60,
+            flap_count: 5,
+            flap_s: 300,
+            tombstone_s: 300,
+            adopt: Adopt::default(),
+            protect: Vec::new(),
+            redeploy: Redeploy::default(),
+        }
     }
 }
 
 /// The most engines, and the longest time: a day.
 const ENGINES_MAX: usize = 8;
 const SECONDS_MAX: u64 = 86_400;
+/// The most patterns, and the longest.
+const PATTERNS_MAX: usize = 256;
+const PATTERN_MAX: usize = 256;
 
 impl Config {
     /// Reads the section; `null` means the defaults.
@@ -71,12 +106,17 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        let times = [self.reconcile_s, self.flap_s, self.tombstone_s];
-        if times.iter().any(|time| !(1..=SECONDS_MAX).contains(time)) {
+        let redeploy = [self.redeploy.health_timeout_s, self.redeploy.stable_s];
+        let times = [self.reconcile_s, self.flap_s, self.tombstone_s].into_iter().chain(redeploy);
+        if times.into_iter().any(|time| !(1..=SECONDS_MAX).contains(&time)) {
             return Err(format!("every time is from 1 to {SECONDS_MAX} seconds"));
         }
         if !(2..=100).contains(&self.flap_count) {
             return Err("`flap_count` is from 2 to 100".to_owned());
+        }
+        let is_pattern = |it: &String| (1..=PATTERN_MAX).contains(&it.len());
+        if self.protect.len() > PATTERNS_MAX || !self.protect.iter().all(is_pattern) {
+            return Err(format!("`protect` has at most {PATTERNS_MAX} patterns of names"));
         }
         if self.engine.len() > ENGINES_MAX {
             return Err(format!("there are at most {ENGINES_MAX} engines"));
@@ -103,6 +143,20 @@ impl Config {
 
     pub(crate) fn flap(&self) -> flap::Rule {
         flap::Rule { count: self.flap_count, window: Duration::from_secs(self.flap_s) }
+    }
+
+    /// What may be changed, by a process that is perhaps in a container itself.
+    pub(crate) fn allowed(&self) -> Allowed {
+        let read = |name: &str| std::fs::read_to_string(name).unwrap_or_default();
+        let own = own_ids(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
+        Allowed { adopt: self.adopt, protect: self.protect.clone(), own }
+    }
+
+    /// What a container that was started has to pass.
+    pub(crate) fn gate(&self) -> Gate {
+        let Redeploy { health_timeout_s, stable_s } = self.redeploy;
+        let [health, stable] = [health_timeout_s, stable_s].map(Duration::from_secs);
+        Gate { health, stable }
     }
 
     pub(crate) fn tombstone_ms(&self) -> u64 {
@@ -134,6 +188,9 @@ mod tests {
             (json!({"reconcile_s": 0}), "seconds"),
             (json!({"flap_s": u64::MAX}), "seconds"),
             (json!({"flap_count": 1}), "flap_count"),
+            (json!({"redeploy": {"stable_s": 0}}), "seconds"),
+            (json!({"adopt": "some"}), "adopt"),
+            (json!({"protect": [""]}), "protect"),
             (json!({"engine": [{"name": "A B", "socket": "/x"}]}), "A B"),
             (json!({"engine": [{"name": "a", "socket": "x"}]}), "absolute"),
             (

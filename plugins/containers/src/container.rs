@@ -107,6 +107,10 @@ pub(crate) struct Details {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) address: String,
     pub(crate) network: String,
+    /// Whose volumes it has, too, by name or id, with `:ro` behind it perhaps.
+    pub(crate) volumes_from: Vec<String>,
+    /// Whom it knows by name, as the engine writes it: `/db:/web/alias`.
+    pub(crate) links: Vec<String>,
     /// `no`, `always`, `unless-stopped` or `on-failure`.
     pub(crate) restart: String,
     pub(crate) privileged: bool,

@@ -204,6 +204,8 @@ fn details(seen: &ContainerInspectResponse) -> Details {
         mounts: seen.mounts.iter().flatten().map(mount).collect(),
         address: first.unwrap_or_default(),
         network: host.network_mode.clone().unwrap_or_default(),
+        volumes_from: host.volumes_from.clone().unwrap_or_default(),
+        links: host.links.clone().unwrap_or_default(),
         restart: restart(&host),
         privileged: host.privileged.unwrap_or(false),
         read_only: host.readonly_rootfs.unwrap_or(false),

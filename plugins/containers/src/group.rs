@@ -9,11 +9,16 @@ use uuid::Uuid;
 use crate::container::{Container, State};
 use crate::identity;
 
-const PROJECT: &str = "com.docker.compose.project";
-const SERVICE: &str = "com.docker.compose.service";
+pub(crate) const PROJECT: &str = "com.docker.compose.project";
+pub(crate) const SERVICE: &str = "com.docker.compose.service";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 const SWARM_STACK: &str = "com.docker.stack.namespace";
-const SWARM_SERVICE: &str = "com.docker.swarm.service.name";
+pub(crate) const SWARM_SERVICE: &str = "com.docker.swarm.service.name";
+
+/// Whether somebody has said by labels what a container belongs to.
+pub(crate) fn is_labelled(it: &Container) -> bool {
+    [PROJECT, SWARM_SERVICE, SWARM_STACK].iter().any(|label| it.label(label).is_some())
+}
 
 /// How several containers are as a whole, in the words of Docker Cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

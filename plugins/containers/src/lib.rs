@@ -5,12 +5,15 @@
 //! but not believed to be complete: what they do not tell is found by comparing the model with the
 //! engine's list.
 
+mod change;
 mod config;
 mod container;
 mod engine;
 mod flap;
 pub mod fuzzing;
+mod gate;
 mod group;
+mod hand;
 mod identity;
 mod inbox;
 mod kept;

@@ -6,16 +6,30 @@ use sdk::{Context, Fault, FaultKind, Plugin, Request, Role, Value, json};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::change::allow::Allowed;
+use crate::change::busy::Busy;
+use crate::change::target::{self, Named, Target};
+use crate::change::verb::Verb;
+use crate::change::{self, Ask};
 use crate::config::Config;
 use crate::container::Container;
+use crate::gate::Gate;
 use crate::group::Place;
 use crate::worker::Worker;
-use crate::{identity, kept, query, show};
+use crate::{kept, query, show};
 
 /// The plugin.
 #[derive(Default)]
 pub(crate) struct Containers {
     engines: OnceLock<Vec<Arc<Worker>>>,
+    rules: OnceLock<Rules>,
+    busy: Busy,
+}
+
+/// What holds for every change.
+struct Rules {
+    allowed: Allowed,
+    gate: Gate,
 }
 
 /// What alerts can be brought up to date at once.
@@ -41,6 +55,7 @@ impl Plugin for Containers {
         }
         // It starts once.
         self.engines.set(engines).ok();
+        self.rules.set(Rules { allowed: config.allowed(), gate: config.gate() }).ok();
         Ok(())
     }
 
@@ -54,7 +69,11 @@ impl Plugin for Containers {
             "containers/inspect" => self.inspect(ctx, &read(args)?),
             "containers/logs" => self.logs(&read(args)?),
             "containers/stats" => self.stats(&read(args)?),
-            _ => Err(sdk::unknown_method(request)),
+            "sysadm/containers" => self.change(ctx, request.action().unwrap_or_default(), request),
+            method => {
+                let verb = method.strip_prefix("containers/").unwrap_or_default().to_owned();
+                self.change(ctx, &verb, request)
+            }
         }
     }
 }
@@ -181,7 +200,7 @@ impl Containers {
         if ctx.role() >= Role::Operator {
             let id = it.id.clone();
             let asked = engine.ask(|docker| async move { query::environment(&docker, &id).await });
-            shown["environment"] = asked.map_err(|reason| silent(engine, &reason))?.into();
+            shown["environment"] = asked.map_err(|reason| engine.silent(&reason))?.into();
         }
         Ok(shown)
     }
@@ -198,7 +217,7 @@ impl Containers {
         let (id, tail) = (it.id.clone(), log.tail);
         let asked =
             engine.ask(|docker| async move { query::logs(&docker, &id, (tail, since)).await });
-        let (lines, cut) = asked.map_err(|reason| silent(engine, &reason))?;
+        let (lines, cut) = asked.map_err(|reason| engine.silent(&reason))?;
         Ok(json!({ "name": it.name, "lines": lines, "cut": cut }))
     }
 
@@ -210,53 +229,41 @@ impl Containers {
         }
         let id = it.id.clone();
         let asked = engine.ask(|docker| async move { query::stats(&docker, &id).await });
-        asked.map_err(|reason| silent(engine, &reason))
+        asked.map_err(|reason| engine.silent(&reason))
+    }
+
+    /// One of the verbs, on a container, a service or a stack.
+    fn change(&self, ctx: &Context, word: &str, request: &Request) -> Result<Value, Fault> {
+        let Some(rules) = self.rules.get() else {
+            return Err(Fault::new(FaultKind::Unavailable, "the plugin has not started yet"));
+        };
+        let Some(verb) = Verb::read(word) else { return Err(sdk::unknown_method(request)) };
+        let ask = Ask::read(&request.args, verb.takes())?;
+        let target = self.target(&ask.named)?;
+        let turn = || self.busy.turn(ctx, target.services.clone());
+        let _turn = if ask.dry_run { None } else { Some(turn()?) };
+        // Whoever had the turn before may have changed what there is.
+        let target = self.target(&ask.named)?;
+        change::apply(ctx, (verb, &ask), &target, (&rules.allowed, rules.gate))
+    }
+
+    fn target(&self, named: &Named) -> Result<Target, Fault> {
+        target::find(&self.engines().collect::<Vec<_>>(), named)
     }
 
     /// The one container that this names: by its uuid, its name, or the beginning of its id.
-    fn find(&self, named: &str) -> Result<(&Arc<Worker>, Container), Fault> {
-        let mut found = Vec::new();
-        for engine in self.engines() {
-            let desk = engine.desk();
-            let all = desk.model.containers().values();
-            found.extend(all.filter(|it| is_named(it, named)).map(|it| (engine, it.clone())));
-        }
-        // A name is meant as a name, whatever ids begin like it.
-        let by_name: Vec<_> = found.iter().filter(|(_, it)| it.name == named).cloned().collect();
-        let mut found = if by_name.is_empty() { found } else { by_name };
-        match found.len() {
-            1 => found.pop().ok_or_else(|| nobody(named)),
-            0 => Err(nobody(named)),
-            count => Err(Fault::new(
-                FaultKind::Conflict,
-                format!("{named:?} is the name of {count} containers"),
-            )
-            .with_hint("give the uuid of one")),
-        }
+    fn find(&self, named: &str) -> Result<(Arc<Worker>, Container), Fault> {
+        let named = Named::Container(named.to_owned());
+        let Target { engine, mut members, .. } = self.target(&named)?;
+        members.pop().map(|it| (engine, it)).ok_or_else(Fault::internal)
     }
 }
 
 /// The most lines of a log in one answer.
 const LINES_MAX: usize = 10_000;
 
-fn is_named(it: &Container, named: &str) -> bool {
-    let is_prefix = named.len() >= 4 && it.id.starts_with(named);
-    is_prefix || it.name == named || identity::of_container(&it.id).to_string() == named
-}
-
-fn nobody(named: &str) -> Fault {
-    let named: String = named.chars().take(100).collect();
-    Fault::not_found(format!("there is no container {named:?}"))
-        .with_hint("containers/list shows them: use a uuid, a name, or the beginning of an id")
-}
-
 fn unreachable(engine: &Worker) -> Option<Value> {
     let desk = engine.desk();
     let name = &engine.place.engine;
     (desk.status.up != Some(true)).then(|| json!({"engine": name, "reason": desk.status.reason}))
-}
-
-fn silent(engine: &Worker, reason: &str) -> Fault {
-    let sentence = format!("the engine {} does not say it: {reason}", engine.place.engine);
-    Fault::new(FaultKind::Unavailable, sentence).with_retry_after_ms(1_000)
 }

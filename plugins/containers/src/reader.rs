@@ -51,9 +51,10 @@ impl Way {
     ///
     /// # Errors
     /// A sentence: it cannot be reached, or what `ask` says.
-    pub(crate) fn ask<T, F>(&self, ask: impl FnOnce(Docker) -> F) -> Result<T, String>
+    pub(crate) fn ask<T, E, F>(&self, ask: impl FnOnce(Docker) -> F) -> Result<T, E>
     where
-        F: Future<Output = Result<T, String>>,
+        E: From<&'static str>,
+        F: Future<Output = Result<T, E>>,
     {
         let docker = self.docker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let docker = docker.ok_or("the engine cannot be reached")?;

@@ -107,7 +107,7 @@ fn what<'a>(action: &str, attribute: &impl Fn(&str) -> &'a str) -> Option<What> 
 }
 
 /// Whether a signal is one by which processes are ended; others make them read their files again.
-fn ends(signal: &str) -> bool {
+pub(crate) fn ends(signal: &str) -> bool {
     let signal = signal.trim_start_matches("SIG");
     !matches!(
         signal,

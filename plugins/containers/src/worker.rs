@@ -1,6 +1,7 @@
 //! The owner of one engine's model: takes what the reader has heard, looks where that is not enough,
 //! and tells what has changed.
 
+mod reach;
 mod tell;
 
 use std::collections::{BTreeMap, HashSet};
@@ -140,9 +141,10 @@ impl Worker {
     ///
     /// # Errors
     /// As [`Way::ask`].
-    pub(crate) fn ask<T, F>(&self, ask: impl FnOnce(Docker) -> F) -> Result<T, String>
+    pub(crate) fn ask<T, E, F>(&self, ask: impl FnOnce(Docker) -> F) -> Result<T, E>
     where
-        F: Future<Output = Result<T, String>>,
+        E: From<&'static str>,
+        F: Future<Output = Result<T, E>>,
     {
         self.way.ask(ask)
     }

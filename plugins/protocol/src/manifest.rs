@@ -178,8 +178,10 @@ pub struct Method {
     /// The least role that may call it.
     pub role: Role,
     /// What it is done to, as the subject of events would name it, with arguments in braces:
-    /// `/datasets/{dataset}`. Rights that are bound to resources are judged by it; a method without
-    /// it is not within such rights.
+    /// `/datasets/{dataset}`. Where one of several arguments says it, several with a `|` between them:
+    /// the first whose arguments are all there counts, and the plugin must refuse a call that has
+    /// those of two. Rights that are bound to resources are judged by it; a method without it is not
+    /// within such rights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// Arguments that are secrets: the audit trail keeps that they were there, not what they were.
