@@ -4,17 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
 use crate::parse::host::arrays;
 use crate::parse::mounts::{Mount, disks, table};
-use crate::parse::tools::{OLD_POOL_COLUMNS, POOL_COLUMNS, Pool, Updates, pools, updates};
-use crate::tool;
-
-const TOOL_TIME: Duration = Duration::from_mins(1);
+use crate::parse::tools::{OLD_POOL_COLUMNS, POOL_COLUMNS, Pool, pools};
+use crate::tool::{self, TOOL_TIME};
 
 /// A file system on a disk, as clients are told of it. Bytes in use change all the time, so only
 /// their share is a part of it.
@@ -147,25 +144,6 @@ fn zfs_pools() -> Vec<Pool> {
     };
     let listed = list(POOL_COLUMNS).or_else(|| list(OLD_POOL_COLUMNS));
     listed.map(|text| pools(&text)).unwrap_or_default()
-}
-
-/// What the distribution's own files say of updates; `None` where nobody keeps such files.
-pub(crate) fn pending_updates() -> Option<Updates> {
-    const APT: &str = "/usr/bin/apt-get";
-    if !Path::new(APT).exists() || names_in("/var/lib/apt/lists").len() < 3 {
-        return None;
-    }
-    // No network, no lock, no cache of its own: the lists that are there, and nothing written.
-    let args = [
-        "--simulate",
-        "--quiet=2",
-        "--option=Debug::NoLocking=1",
-        "--option=Dir::Cache::pkgcache=",
-        "--option=Dir::Cache::srcpkgcache=",
-        "upgrade",
-    ];
-    let answer = tool::run(APT, &args, None, TOOL_TIME).ok()?.good().ok()?;
-    Some(updates(&answer))
 }
 
 /// Why the machine should be started again; `None` when it need not be.

@@ -7,7 +7,8 @@ pub use crate::parse::host::{Ticks, arrays, assigned, colon, memory, pressure, t
 pub use crate::parse::mounts::{disks, table};
 pub use crate::parse::pci::names;
 pub use crate::parse::process::{owner, short_bytes, stat};
-pub use crate::parse::tools::{groups, pools, updates, users};
+pub use crate::parse::tools::{groups, pools, users};
+pub use crate::parse::updates::{apk, apt, dnf, pacman, zypper, zypper_security};
 pub use crate::unit::{Loaded, description, services, unit_name};
 
 /// Whether a section of the configuration is legal.

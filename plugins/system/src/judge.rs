@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::condition::{Look, Trouble, level};
 use crate::facts::{Disk, Storage};
 use crate::kind::Rule;
-use crate::parse::tools::Updates;
+use crate::parse::updates::Updates;
 use crate::unit::Unit;
 
 /// From here on a full disk is more urgent.
@@ -116,13 +116,13 @@ pub(crate) fn reboot(reason: Option<&str>) -> Looks {
     }))
 }
 
-/// Updates that are waiting.
-pub(crate) fn updates(updates: &Updates) -> Looks {
+/// Updates that are waiting, and the command that installs them.
+pub(crate) fn updates(updates: &Updates, install: &str) -> Looks {
     let Updates { pending, security } = *updates;
     one(bad_unless(pending == 0, || Trouble {
         priority: if security > 0 { 4 } else { 2 },
         message: format!("{pending} updates are available, {security} of them for security"),
-        advice: "install them (apt-get upgrade)".to_owned(),
+        advice: format!("install them ({install})"),
     }))
 }
 
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn updates_for_security_are_more_urgent() {
-        let priority = |pending, security| match &updates(&Updates { pending, security })[HOST] {
+        let priority = |pending, security| match &updates(&Updates { pending, security }, "apt-get upgrade")[HOST] {
             Look::Bad(trouble) => Some(trouble.priority),
             _ => None,
         };

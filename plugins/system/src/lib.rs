@@ -20,6 +20,7 @@ mod state;
 mod story;
 mod tool;
 mod unit;
+mod updates;
 mod watch;
 
 use std::process::ExitCode;

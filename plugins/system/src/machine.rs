@@ -20,7 +20,7 @@ use crate::state::{self, Facts};
 use crate::unit::{Unit, description};
 use crate::watch::bus::Bus;
 use crate::watch::{News, Source};
-use crate::{judge, ledger, story};
+use crate::{judge, ledger, story, updates};
 
 /// Alerts that the daemon takes at once.
 const ALERTS_MAX: usize = sdk::SYNC_MAX;
@@ -157,9 +157,9 @@ impl Machine {
             }
             Source::Updates => {
                 if !self.config.rule(Kind::UpdatesPending).off
-                    && let Some(updates) = facts::pending_updates()
+                    && let Some((updates, install)) = updates::pending()
                 {
-                    self.judge(ctx, Kind::UpdatesPending, judge::updates(&updates));
+                    self.judge(ctx, Kind::UpdatesPending, judge::updates(&updates, install));
                 }
             }
         }

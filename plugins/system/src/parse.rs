@@ -6,3 +6,4 @@ pub(crate) mod mounts;
 pub(crate) mod pci;
 pub(crate) mod process;
 pub(crate) mod tools;
+pub(crate) mod updates;

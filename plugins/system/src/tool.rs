@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// The most that is kept of what a tool prints, on each of its two outputs.
 const OUTPUT_MAX: u64 = 4 * 1024 * 1024;
+/// How long a tool may take that only reads.
+pub(crate) const TOOL_TIME: Duration = Duration::from_mins(1);
 /// How often it is looked whether the tool has ended.
 const STEP: Duration = Duration::from_millis(5);
 

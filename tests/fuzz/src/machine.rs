@@ -55,7 +55,7 @@ pub fn mount_table(data: &[u8]) {
     }
 }
 
-/// `getent`, `apt-get --simulate`, `zpool list`, `pci.ids`.
+/// `getent`, managers of packages, `zpool list`, `pci.ids`.
 pub fn tool_output(data: &[u8]) {
     let Some(text) = utf8(data) else { return };
     for user in fuzzing::users(text) {
@@ -64,8 +64,12 @@ pub fn tool_output(data: &[u8]) {
     for group in fuzzing::groups(text) {
         assert!(group.members.iter().all(|name| !name.is_empty()));
     }
-    let updates = fuzzing::updates(text);
+    let updates = fuzzing::apt(text);
     assert!(updates.security <= updates.pending);
+    for counted in [fuzzing::dnf, fuzzing::zypper, fuzzing::pacman, fuzzing::apk] {
+        assert!(counted(text) <= text.lines().count() as u64);
+    }
+    fuzzing::zypper_security(text);
     for pool in fuzzing::pools(text) {
         assert!(text.contains(&pool.name) && text.contains(&pool.health));
     }

@@ -1,4 +1,4 @@
-//! What tools print: `getent`, `apt-get -s`, `zpool list`.
+//! What tools print: `getent`, `zpool list`.
 
 /// A line of the user database, passwd(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,26 +62,6 @@ pub fn groups(text: &str) -> Vec<Group> {
     text.lines().filter_map(group).collect()
 }
 
-/// What `apt-get --simulate upgrade` would install.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Updates {
-    /// Packages.
-    pub pending: u64,
-    /// Those of them that come from an archive of security updates.
-    pub security: u64,
-}
-
-/// Counts the lines `Inst NAME [OLD] (NEW ARCHIVE [ARCH])`.
-pub fn updates(text: &str) -> Updates {
-    let mut updates = Updates::default();
-    for line in text.lines().filter_map(|line| line.strip_prefix("Inst ")) {
-        updates.pending += 1;
-        let archive = line.split_once('(').map_or("", |(_, archive)| archive);
-        updates.security += u64::from(archive.to_ascii_lowercase().contains("security"));
-    }
-    updates
-}
-
 /// The columns that are asked of `zpool list`, in the order in which [`pools`] reads them.
 pub(crate) const POOL_COLUMNS: &str =
     "name,size,allocated,free,expandsize,fragmentation,capacity,dedupratio,health,altroot";
@@ -139,14 +119,6 @@ mod tests {
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].members, ["a", "b"]);
         assert!(groups[1].members.is_empty());
-    }
-
-    #[test]
-    fn updates_are_counted_with_those_for_security() {
-        let text = "Reading package lists...\nInst libc6 [2.36-9] (2.36-10 Debian-Security:12/\
-                    stable-security [amd64])\nInst vim [1] (2 Debian:12.7/stable [amd64])\n\
-                    Conf vim (2 Debian:12.7/stable [amd64])\n";
-        assert_eq!(updates(text), Updates { pending: 2, security: 1 });
     }
 
     #[test]

@@ -8,11 +8,15 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use super::{News, Source};
 
 /// A directory, how the names begin that matter in it (all of them, if empty), and what they tell.
-const WATCHED: [(&str, &str, Source); 4] = [
+const WATCHED: [(&str, &str, Source); 8] = [
     ("/run", "reboot-required", Source::Reboot),
     ("/boot", "vmlinuz", Source::Reboot),
     ("/var/lib/dpkg", "status", Source::Updates),
     ("/var/lib/apt/lists", "", Source::Updates),
+    ("/var/lib/rpm", "rpmdb.sqlite", Source::Updates),
+    ("/var/lib/pacman/local", "", Source::Updates),
+    ("/var/lib/pacman/sync", "", Source::Updates),
+    ("/lib/apk/db", "installed", Source::Updates),
 ];
 
 /// Watches as long as what it returns lives. Directories that are not there are left out.
@@ -46,7 +50,8 @@ fn heard(news: &News, event: notify::Result<Event>) {
 fn source_of(path: &Path) -> Option<Source> {
     let (dir, name) = (path.parent()?, path.file_name()?.to_string_lossy());
     let watched = WATCHED.iter().find(|(watched, ..)| Path::new(watched) == dir)?;
-    name.starts_with(watched.1).then_some(watched.2)
+    // The shared memory of a database changes when somebody reads it, such as those who are asked.
+    (name.starts_with(watched.1) && !name.ends_with("-shm")).then_some(watched.2)
 }
 
 #[cfg(test)]
@@ -73,6 +78,8 @@ mod tests {
     fn only_what_matters_is_told() {
         assert_eq!(told(Ok(created("/run/reboot-required"))), [Source::Reboot].into());
         assert_eq!(told(Ok(created("/var/lib/apt/lists/x_Packages"))), [Source::Updates].into());
+        assert_eq!(told(Ok(created("/var/lib/rpm/rpmdb.sqlite"))), [Source::Updates].into());
+        assert!(told(Ok(created("/var/lib/rpm/rpmdb.sqlite-shm"))).is_empty());
         assert!(told(Ok(created("/run/utmp"))).is_empty());
         assert!(told(Ok(created("/var/lib/dpkg/lock"))).is_empty());
     }
