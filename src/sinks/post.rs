@@ -1,5 +1,7 @@
 //! What is sent: requests from texts that are worded already.
 
+use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -107,9 +109,9 @@ pub(super) async fn request(
 async fn authorization(path: &Path) -> Result<HeaderValue, String> {
     let shown = path.display().to_string();
     let path = path.to_path_buf();
-    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+    let read = tokio::task::spawn_blocking(move || token(&path)).await;
     let text = read.map_err(|error| error.to_string())?;
-    let text = Zeroizing::new(text.map_err(|error| format!("{shown} cannot be read: {error}"))?);
+    let text = text.map_err(|error| format!("{shown} cannot be read: {error}"))?;
     let token = text.trim();
     if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
         return Err(format!("{shown} holds no token of up to {TOKEN_BYTES_MAX} bytes"));
@@ -119,4 +121,37 @@ async fn authorization(path: &Path) -> Result<HeaderValue, String> {
         .map_err(|_| format!("the token in {shown} can be no header"))?;
     header.set_sensitive(true);
     Ok(header)
+}
+
+/// What the file holds, as far as a token can be long. Anything but a file could keep us waiting.
+fn token(path: &Path) -> io::Result<Zeroizing<String>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    let mut text = Zeroizing::new(String::with_capacity(TOKEN_BYTES_MAX + 2));
+    let most = u64::try_from(TOKEN_BYTES_MAX + 2).unwrap_or(u64::MAX);
+    fs::File::open(path)?.take(most).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_is_read_from_a_file_and_never_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        fs::write(&path, " secret \n").unwrap();
+        assert_eq!(authorization(&path).await.unwrap(), "Bearer secret");
+        for text in ["", &"x".repeat(TOKEN_BYTES_MAX + 1), "a\nb"] {
+            fs::write(&path, text).unwrap();
+            let why = authorization(&path).await.unwrap_err();
+            assert!(why.contains("token") && !why.contains("xxxx"), "{why}");
+        }
+        for endless in [Path::new("/dev/zero"), dir.path(), &dir.path().join("gone")] {
+            let why = authorization(endless).await.unwrap_err();
+            assert!(why.contains("cannot be read"), "{why}");
+        }
+    }
 }
