@@ -13,6 +13,7 @@ mod killed;
 mod log;
 mod replay;
 mod request;
+mod revoked;
 mod spread;
 
 use std::cell::RefCell;
@@ -27,7 +28,7 @@ use crate::{Res, tls};
 /// One group of rows and the ids it makes.
 type Work = (&'static [&'static str], fn(&Lab, &Sizes) -> Vec<Row>);
 
-const WORKS: [Work; 12] = [
+const WORKS: [Work; 13] = [
     (&["P1"], spread::flood),
     (&["P2", "P7", "latency"], spread::paced),
     (&["P3"], spread::flood_tls),
@@ -40,6 +41,7 @@ const WORKS: [Work; 12] = [
     (&["P8"], log::rows),
     (&["consul"], consul::rows),
     (&["kill"], killed::rows),
+    (&["revoke"], revoked::rows),
 ];
 
 /// Measures, prints, and says whether all of it worked and, with `--check`, whether every goal is met.

@@ -104,7 +104,7 @@ impl Setup {
     pub(crate) fn ask(&mut self, payload: &[u8]) -> Res<Vec<u8>> {
         let framed = self.dialect.framed(payload);
         self.send(&framed)?;
-        self.receive()
+        self.next()
     }
 
     /// Hands the socket over to the epoll loop.
@@ -136,7 +136,7 @@ impl Setup {
     }
 
     fn greet_nats(&mut self) -> Res<()> {
-        expect(&self.receive()?, "INFO ")?;
+        expect(&self.next()?, "INFO ")?;
         let options = json!({"verbose": false, "pedantic": false, "protocol": 1, "lang": "bench",
             "version": "1", "headers": false, "no_responders": false});
         self.nats_flush(&format!("CONNECT {options}\r\n"))
@@ -151,7 +151,7 @@ impl Setup {
         let framed = self.dialect.framed(format!("{lines}PING\r\n").as_bytes());
         self.send(&framed)?;
         loop {
-            let reply = self.receive()?;
+            let reply = self.next()?;
             if reply.windows(6).any(|w| w == b"PONG\r\n") {
                 return Ok(());
             }
@@ -197,7 +197,7 @@ impl Setup {
     }
 
     /// The payload of the next data frame.
-    fn receive(&mut self) -> Res<Vec<u8>> {
+    pub(crate) fn next(&mut self) -> Res<Vec<u8>> {
         loop {
             let whole = frame::head(&self.kept).filter(|h| h.size + h.payload <= self.kept.len());
             let Some(head) = whole else {
