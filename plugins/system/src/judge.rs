@@ -184,10 +184,13 @@ mod tests {
 
     #[test]
     fn updates_for_security_are_more_urgent() {
-        let priority = |pending, security| match &updates(&Updates { pending, security }, "apt-get upgrade")[HOST] {
-            Look::Bad(trouble) => Some(trouble.priority),
-            _ => None,
-        };
+        let priority =
+            |pending, security| match &updates(&Updates { pending, security }, "apt-get upgrade")
+                [HOST]
+            {
+                Look::Bad(trouble) => Some(trouble.priority),
+                _ => None,
+            };
         assert_eq!((priority(0, 0), priority(3, 0), priority(3, 1)), (None, Some(2), Some(4)));
     }
 }

@@ -308,3 +308,41 @@ async fn the_alert_of_a_sink_ends_when_it_is_paused_or_taken_out() {
     drop(admin);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_while_it_tells_of_an_alert_tells_it_again() {
+    let hook = Receiver::start(None);
+    hook.plan([Act::Hang, Act::Hang]);
+    let sinks = "[sinks.run]\nkind = \"command\"\ncommand = [\"SITE/run\"]\nretry_max_s = 1\n";
+    let mut site = Site::new().with_kit();
+    let dir = site.path().to_path_buf();
+    site.settings = sinks.replace("SITE", &dir.display().to_string());
+    site.settings += &http("hook", "webhook", &hook, "timeout_s = 60");
+    let (begun, kept) = (dir.join("begun"), dir.join("kept"));
+    script(&dir, "run", &format!("echo $$ >> {}; exec sleep 3000", begun.display()));
+    let program = site.spawn().await;
+    program.ready("kit").await;
+    let mut admin = program.admin().await;
+    raise(&mut admin, "/a").await;
+    until("both are being told", async || !hook.received().is_empty() && lines(&begun).len() == 1)
+        .await;
+    drop(admin);
+    // One receiver has the alert and has not said so, the other is a program that has not ended.
+    let site = program.kill().await;
+    script(&dir, "run", &format!("cat >> {}", kept.display()));
+    let program = site.spawn().await;
+    until("the program has it", async || lines(&kept).len() == 1).await;
+    let first: u32 = lines(&begun)[0].parse().expect("a process");
+    until("the first is gone", async || !Path::new(&format!("/proc/{first}")).exists()).await;
+    // The second request hangs as well, and so does the daemon's end.
+    until("it is told again", async || hook.received().len() > 1).await;
+    let running = program.kill().await.start().await;
+    let mut admin = running.admin().await;
+    running.ready("kit").await;
+    clear(&mut admin, "/a").await;
+    until("its end is told", async || hook.taken().len() == 2 && lines(&kept).len() == 2).await;
+    let expected = [pair("raised", "/a"), pair("cleared", "/a")];
+    assert_eq!((heard(&hook.taken()), heard(&lines(&kept))), (expected.to_vec(), expected.into()));
+    drop(admin);
+    running.stop().await;
+}
