@@ -17,8 +17,9 @@ struct BuiltIn {
     run: fn() -> ExitCode,
 }
 
-const TABLE: [BuiltIn; 3] = [
+const TABLE: [BuiltIn; 4] = [
     BuiltIn { name: "snapshot", manifest: snapshot::MANIFEST, run: snapshot::run },
+    BuiltIn { name: "replication", manifest: replication::MANIFEST, run: replication::run },
     BuiltIn { name: "containers", manifest: containers::MANIFEST, run: containers::run },
     BuiltIn { name: "system", manifest: system::MANIFEST, run: system::run },
 ];

@@ -14,9 +14,11 @@
 
 mod durable;
 mod error;
+pub mod hold;
 mod lock;
 pub(crate) mod mounts;
 mod space;
+mod tool;
 mod types;
 mod witness;
 

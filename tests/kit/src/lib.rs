@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod lab;
+pub mod link;
 pub mod plugins;
 pub mod receiver;
 pub mod tls;

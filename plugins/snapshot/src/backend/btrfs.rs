@@ -6,6 +6,7 @@
 
 mod ioctl;
 mod ledger;
+pub mod transfer;
 mod volumes;
 
 use std::ffi::OsStr;
@@ -25,6 +26,7 @@ use super::types::{
     Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
+use super::hold::Holds;
 use super::{Backend, Witness, name, space};
 use ledger::Note;
 use volumes::{FileSystem, Volume};
@@ -150,6 +152,7 @@ impl Backend for Btrfs {
         if info.uuid != identity || info.parent != uuid || !info.read_only {
             return Err(gone());
         }
+        Holds::refuse(system.mounts.iter().map(|m| ledger::holds(m)), &id.identity, &snapshot.name)?;
         let mount = open_dir(&volume.mount)?;
         if witness.cancelled() {
             return Err(Error::cancelled());
@@ -193,8 +196,12 @@ fn take(system: &FileSystem, volume: &Volume, name: &str, new: &NewSnapshot) -> 
     let (_open, info) = volumes::open_root(&path.join(&draft))
         .ok_or_else(|| Error::failed("The new snapshot cannot be read back."))?;
     let made = Volume { info, path: path.join(name), mount: volume.mount.clone() };
-    let note =
-        Note { label: Some(new.label.clone()), comment: new.comment.clone(), mark: new.mark };
+    let note = Note {
+        label: Some(new.label.clone()),
+        comment: new.comment.clone(),
+        mark: new.mark,
+        origin: None,
+    };
     if let Err(error) = finish(&made, &dir, &draft, &note) {
         // What went wrong is told; a leftover is also removed by the next snapshot.
         let _tidied = ioctl::delete(dir.as_fd(), made.info.id);

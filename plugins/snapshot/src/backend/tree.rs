@@ -12,6 +12,7 @@ pub mod manifest;
 pub(crate) mod registry;
 mod store;
 mod sweep;
+pub mod transfer;
 mod walk;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ use super::types::{
     Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
+use super::hold::Holds;
 use super::{Backend, Nobody, Witness, name};
 pub use capture::Effort;
 use capture::Source;
@@ -316,6 +318,7 @@ impl Backend for Tree {
         if snapshot.owner == Owner::Foreign {
             return Err(Error::foreign(&snapshot.name));
         }
+        Holds::refuse([self.store.holds()], &id.identity, &snapshot.name)?;
         if witness.cancelled() {
             return Err(Error::cancelled());
         }

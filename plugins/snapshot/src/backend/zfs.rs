@@ -7,6 +7,7 @@
 
 mod command;
 pub(crate) mod parse;
+pub mod transfer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

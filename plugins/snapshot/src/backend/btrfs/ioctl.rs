@@ -34,6 +34,12 @@ pub(super) struct Subvolume {
     pub(super) made_in: u64,
     /// When it was made: seconds since 1970 and nanoseconds.
     pub(super) made_at: (u64, u32),
+    /// The subvolume it was received from, nil for none.
+    pub(super) received: Uuid,
+    /// Transaction in which anything of it was last changed.
+    pub(super) changed_in: u64,
+    /// For what was received: `changed_in` of its source when that was sent.
+    pub(super) sent_in: u64,
 }
 
 /// Information about the subvolume `dir` lies in.
@@ -49,6 +55,9 @@ pub(super) fn subvolume(dir: BorrowedFd<'_>) -> Result<Subvolume, Errno> {
         changed_in: args.generation,
         made_in: args.otransid,
         made_at: (args.otime.seconds, args.otime.nanos),
+        received: Uuid::from_bytes(args.received_uuid),
+        changed_in: args.ctransid,
+        sent_in: args.stransid,
     })
 }
 

@@ -26,23 +26,17 @@ pub(super) struct Note {
     pub(super) comment: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) mark: Option<Mark>,
+    /// For a copy: the dataset that its original is a snapshot of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<String>,
 }
 
 /// Where the snapshots of a dataset are kept; made if missing.
 pub(super) fn home(mount: &Path, dataset: &str) -> Result<PathBuf> {
-    let home = mount.join(HOME);
-    let dir = home.join(dataset);
-    let failed = |cause: io::Error| Error::io(format!("make {}", dir.display()), cause);
-    durable::make_dir(&home).map_err(failed)?;
-    if !is_trusted(&home) {
-        return Err(Error::failed(format!(
-            "{} belongs to somebody else or can be written by others. \
-             Remove it, or make it the daemon's own with mode 0700.",
-            home.display()
-        )));
-    }
-    durable::make_dir(&dir).map_err(failed)?;
-    durable::make_dir(&home.join("ledger")).map_err(failed)?;
+    prepare(mount)?;
+    let dir = mount.join(HOME).join(dataset);
+    durable::make_dir(&dir)
+        .map_err(|cause: io::Error| Error::io(format!("make {}", dir.display()), cause))?;
     Ok(dir)
 }
 
@@ -52,6 +46,31 @@ pub(super) fn read(mounts: &[PathBuf], snapshot: Uuid) -> Option<Note> {
         let text = fs::read(home.join("ledger").join(file_name(snapshot))).ok()?;
         serde_json::from_slice(&text).ok()
     })
+}
+
+/// Where the holds of the file system's snapshots are kept.
+pub(super) fn holds(mount: &Path) -> PathBuf {
+    mount.join(HOME).join("holds")
+}
+
+/// Makes our directory at the root of a mount, with room for notes.
+pub(super) fn prepare(mount: &Path) -> Result<()> {
+    let home = mount.join(HOME);
+    let failed = |cause: io::Error| Error::io(format!("make {}", home.display()), cause);
+    durable::make_dir(&home).map_err(failed)?;
+    if !is_trusted(&home) {
+        return Err(distrusted(&home));
+    }
+    durable::make_dir(&home.join("ledger")).map_err(failed)
+}
+
+/// The refusal of a directory that others can write to.
+pub(super) fn distrusted(dir: &Path) -> Error {
+    Error::failed(format!(
+        "{} belongs to somebody else or can be written by others. \
+         Remove it, or make it the daemon's own with mode 0700.",
+        dir.display()
+    ))
 }
 
 /// Writes a note, durably.
@@ -68,7 +87,7 @@ pub(super) fn forget(mounts: &[PathBuf], snapshot: Uuid) {
 }
 
 /// Whether nobody but us can have put anything there.
-fn is_trusted(home: &Path) -> bool {
+pub(super) fn is_trusted(home: &Path) -> bool {
     fs::symlink_metadata(home).is_ok_and(|meta| {
         meta.is_dir()
             && meta.uid() == nix::unistd::geteuid().as_raw()

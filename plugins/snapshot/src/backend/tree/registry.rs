@@ -79,6 +79,17 @@ pub(super) fn register(store: &Store, path: &Path, allow: &[PathBuf]) -> Result<
     Ok(Record { id, path })
 }
 
+/// Has a dataset that was received be listed here as it was there; `path` is escaped. One that is
+/// registered already stays as it is.
+pub(super) fn adopt(store: &Store, id: Uuid, path: &str) -> io::Result<()> {
+    let name = format!("{id}.json");
+    if store.datasets().join(&name).exists() {
+        return Ok(());
+    }
+    let json = serde_json::to_vec(&Written { path: path.to_owned() })?;
+    durable::write(&store.datasets(), &name, &json)
+}
+
 /// The directory's real path, when it may be a dataset.
 fn check(store: &Store, asked: &Path, allow: &[PathBuf]) -> Result<PathBuf> {
     let shown = asked.display();

@@ -7,6 +7,7 @@
 //! datasets/<uuid>.json  the registered directories; flock: one snapshot or destroy at a time each
 //! snaps/<uuid>/<hash>   manifests
 //! blobs/ab/<hash>       file contents
+//! holds/<hash>/<tag>    why a snapshot must stay
 //! tmp/<uuid>/           one running snapshot's workspace
 //! ```
 //!
@@ -126,6 +127,17 @@ impl Store {
             }
             other => other,
         }
+    }
+
+    /// Where the holds of all snapshots are kept.
+    pub(super) fn holds(&self) -> PathBuf {
+        self.root.join("holds")
+    }
+
+    /// Keeps blobs from being removed while somebody reads them.
+    pub(super) fn reading(&self) -> Result<Lock> {
+        let failed = |cause: io::Error| Error::io("lock the snapshot store", cause);
+        self.lock_file().and_then(Lock::shared).map_err(failed)
     }
 
     /// Begins a snapshot: waits for a sweep to end, then holds the next one off.

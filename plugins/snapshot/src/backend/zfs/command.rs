@@ -1,7 +1,7 @@
 //! Running `zfs` and `zpool`: absolute path, argument vector, empty environment, a deadline.
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::super::error::{Error, Result};
 
-/// Where the tools may be. `PATH` is not asked: whoever sets it is not whom we trust.
-const FOLDERS: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin"];
 /// How long a tool may take. A pool under heavy load answers late; one whose devices are gone may
 /// never answer.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -36,20 +34,20 @@ pub(super) struct Answer {
 impl Tool {
     /// The tool of that name, from the first folder that has it.
     pub(super) fn find(name: &str) -> Option<Self> {
-        let mut paths = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
-        paths.find(|path| path.is_file()).map(|path| Self { path })
+        super::super::tool::find(name).map(|path| Self { path })
+    }
+
+    /// The tool with these arguments and an environment of its own, to be started.
+    pub(super) fn command(&self, args: &[&str]) -> Command {
+        super::super::tool::quiet(&self.path, args)
     }
 
     /// Runs the tool to its end.
     pub(super) fn run(&self, args: &[&str]) -> Result<Answer> {
         let shown = self.path.display();
         let failed = |cause: io::Error| Error::io(format!("run {shown}"), cause);
-        let mut child = Command::new(&self.path)
-            .args(args)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC")
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        let mut child = self
+            .command(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
