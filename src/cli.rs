@@ -23,6 +23,7 @@ mod man;
 pub(crate) mod output;
 pub(crate) mod plugin;
 mod plugins;
+mod replication;
 mod service;
 mod sessions;
 mod setup;
@@ -133,6 +134,9 @@ enum DaemonCommand {
     /// Show, take and destroy snapshots
     #[command(subcommand)]
     Snapshots(snapshots::SnapshotsCommand),
+    /// Copy snapshots to another place, and see how that goes
+    #[command(subcommand)]
+    Replication(replication::ReplicationCommand),
     /// Show and change the containers of this machine's engines
     #[command(subcommand)]
     Containers(containers::ContainersCommand),
@@ -252,6 +256,7 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Services { command } => containers::services(command, target, style).await,
         DaemonCommand::Stacks { command } => containers::stacks(command, target, style).await,
         DaemonCommand::Snapshots(command) => snapshots::run(command, target, style).await,
+        DaemonCommand::Replication(command) => replication::run(command, target, style).await,
         DaemonCommand::System(command) => system::run(command, target, style).await,
         DaemonCommand::Jobs(command) => jobs::run(command, target, style).await,
         DaemonCommand::Alerts(command) => alerts::run(command, target, style).await,

@@ -163,7 +163,7 @@ fn run_args(options: RunOptions) -> Result<Value, Failure> {
     Ok(wanted)
 }
 
-async fn made_or_waited(
+pub(super) async fn made_or_waited(
     client: Client,
     target: &Target,
     made: &Value,

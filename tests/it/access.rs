@@ -148,12 +148,15 @@ async fn each_role_may_do_exactly_what_is_declared() {
     manifest["limits"]["call_ms"] = 300.into();
     manifest["restart"]["max"] = 100.into();
     let mut site = Site::new().with_plugin(manifest.clone());
-    site.built_in = true;
+    (site.built_in, site.replication) = (true, true);
     let running = site.start().await;
-    running.ready("kit").await;
-    running.ready("snapshot").await;
-    let snapshot = Manifest::parse(snapshot::MANIFEST).unwrap();
-    let table = table(&[Manifest::parse(&manifest.to_string()).unwrap(), snapshot]);
+    for plugin in ["kit", "snapshot", "replication"] {
+        running.ready(plugin).await;
+    }
+    let own =
+        [snapshot::MANIFEST, replication::MANIFEST].map(|text| Manifest::parse(text).unwrap());
+    let kit = Manifest::parse(&manifest.to_string()).unwrap();
+    let table = table(&[&[kit], &own[..]].concat());
     let mut nobody = running.anonymous().await;
     for (method, action, ..) in table.iter().filter(|(method, ..)| method != "rpc/hello") {
         assert_eq!(code(&mut nobody, method, action).await, "401", "{method} {action}");

@@ -47,6 +47,8 @@ pub(crate) struct Site {
     pub(crate) built_in: bool,
     /// Whether the plugin `system` is started, which could turn this very machine off.
     pub(crate) system: bool,
+    /// Whether the plugin `replication` is started.
+    pub(crate) replication: bool,
     /// Whether the plugin `containers` is started, which looks at this machine's engines.
     pub(crate) containers: bool,
     /// Whether there is a listener without TLS as well.
@@ -71,6 +73,7 @@ impl Site {
             clock: Clock::system(),
             built_in: false,
             system: false,
+            replication: false,
             containers: false,
             plain: false,
             open_files: None,
@@ -126,8 +129,12 @@ impl Site {
 
     /// The configuration as TOML.
     pub(crate) fn toml(&self) -> String {
-        let plugins =
-            [("snapshot", self.built_in), ("system", self.system), ("containers", self.containers)];
+        let plugins = [
+            ("snapshot", self.built_in),
+            ("replication", self.replication),
+            ("system", self.system),
+            ("containers", self.containers),
+        ];
         let disabled: Vec<&str> =
             plugins.iter().filter(|(_, wanted)| !wanted).map(|(name, _)| *name).collect();
         let own = &self.settings;

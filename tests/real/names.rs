@@ -354,14 +354,15 @@ fn no_name_is_run_or_taken_for_an_option_and_each_is_answered() {
     let mark = lab.dir().join("mark");
     run(async {
         let mut site = Site::new();
-        (site.built_in, site.system, site.containers) = (true, true, true);
+        (site.built_in, site.replication) = (true, true);
+        (site.system, site.containers) = (true, true);
         // No bus of this machine is within reach.
         let nowhere = format!("unix:path={}", lab.dir().join("no-bus").display());
         let quiet = "[plugins.config.system.conditions.updates-pending]\noff = true\n";
         site.settings = format!("[plugins.config.system]\nbus = '{nowhere}'\n{quiet}");
         let daemon = Traced::start(site, lab.dir().join("notes")).await;
         let door = daemon.door();
-        for plugin in ["snapshot", "system", "containers"] {
+        for plugin in ["snapshot", "replication", "system", "containers"] {
             door.ready(plugin).await;
         }
         let (places, names) = (all_places(), names(&mark));

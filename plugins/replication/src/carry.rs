@@ -329,8 +329,7 @@ impl Desk<'_> {
             run = live.id;
         });
         let dataset = self.dataset.to_owned();
-        let record =
-            Record::Phase { run, at: (self.clock)(), phase, dataset, to: to.to_owned() };
+        let record = Record::Phase { run, at: (self.clock)(), phase, dataset, to: to.to_owned() };
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         journal.write(&record).map_err(|cause| broken("write the journal", cause))
     }

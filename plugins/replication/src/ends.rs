@@ -164,13 +164,11 @@ impl Origin {
         if leaf.starts_with(['.', '-']) {
             leaf.insert(0, '_');
         }
-        let short: String = blake3::hash(dataset.as_str().as_bytes()).to_hex().chars().take(8).collect();
+        let short: String =
+            blake3::hash(dataset.as_str().as_bytes()).to_hex().chars().take(8).collect();
         let suffix = if generation > 1 { format!("-g{generation}") } else { String::new() };
-        let mark = if generation > 1 {
-            format!("{dataset}+g{generation}")
-        } else {
-            dataset.to_string()
-        };
+        let mark =
+            if generation > 1 { format!("{dataset}+g{generation}") } else { dataset.to_string() };
         let names = [format!("{leaf}{suffix}"), format!("{leaf}-{short}{suffix}")];
         Self { mark, names, first: generation <= 1 }
     }

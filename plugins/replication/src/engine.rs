@@ -112,7 +112,8 @@ impl Engine {
             let full = format!("There are {} tasks already.", task::TASKS_MAX);
             return Err(Error::new(ErrorKind::BadRequest, full));
         }
-        task::write(&self.dir.join("tasks"), &task).map_err(|cause| kept("keep the task", cause))?;
+        task::write(&self.dir.join("tasks"), &task)
+            .map_err(|cause| kept("keep the task", cause))?;
         tasks.insert(task.id, task);
         Ok(())
     }
@@ -224,7 +225,8 @@ impl Engine {
         let run = Run::new(task.id, &task.title, why, now());
         let mut busy = locked(&self.busy);
         if let Some(dataset) = task.sources.iter().find(|dataset| busy.contains_key(*dataset)) {
-            let name = ends::find(dataset, &self.store).map_or_else(|_| dataset.clone(), |d| d.name);
+            let name =
+                ends::find(dataset, &self.store).map_or_else(|_| dataset.clone(), |d| d.name);
             return Err(Error::new(
                 ErrorKind::Busy,
                 format!("A run is at work on {name}. Try again when it has ended."),
@@ -292,10 +294,13 @@ impl Begun<'_> {
         let mut wait = 1;
         loop {
             match self.dataset(task, dataset, herald) {
-                Err(Halt::Failed(error)) if error.kind() == ErrorKind::Busy && wait <= WAIT_MAX_S => {
+                Err(Halt::Failed(error))
+                    if error.kind() == ErrorKind::Busy && wait <= WAIT_MAX_S =>
+                {
                     herald.retry(&self.now(), &error, wait);
                     let until = Instant::now() + Duration::from_secs(wait);
-                    while Instant::now() < until && !herald.unwanted() && !self.live.is_cancelled() {
+                    while Instant::now() < until && !herald.unwanted() && !self.live.is_cancelled()
+                    {
                         thread::sleep(Duration::from_millis(50));
                     }
                     wait *= 2;
@@ -373,7 +378,9 @@ fn failure(end: &End) -> Option<Failure> {
     Some(Failure {
         code: "conflict".to_owned(),
         message: crate::plugin::words::found(conflict),
-        hint: Some("`replication/conflicts` lists what can be done; nothing was changed".to_owned()),
+        hint: Some(
+            "`replication/conflicts` lists what can be done; nothing was changed".to_owned(),
+        ),
     })
 }
 

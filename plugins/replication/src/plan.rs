@@ -183,7 +183,9 @@ fn begin(
     }
     match rules.initial {
         Initial::Latest => chain(None, &[newest], copies, rules),
-        Initial::All => chain(None, &all, copies, Rules { intermediate: Intermediate::All, ..rules }),
+        Initial::All => {
+            chain(None, &all, copies, Rules { intermediate: Intermediate::All, ..rules })
+        }
         Initial::Fail => conflict(Trouble::NothingThere, Vec::new()),
     }
 }

@@ -8,8 +8,8 @@ mod events;
 mod faults;
 mod native;
 mod tasks;
-mod work;
 pub(crate) mod words;
+mod work;
 
 use std::sync::{Arc, OnceLock};
 

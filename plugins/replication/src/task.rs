@@ -208,7 +208,9 @@ pub(crate) fn read_all(dir: &Path) -> io::Result<(BTreeMap<Uuid, Task>, Vec<Path
             continue;
         }
         match serde_json::from_slice::<Task>(&fs::read(&path)?) {
-            Ok(task) if path.file_stem().is_some_and(|stem| stem == task.id.to_string().as_str()) => {
+            Ok(task)
+                if path.file_stem().is_some_and(|stem| stem == task.id.to_string().as_str()) =>
+            {
                 tasks.insert(task.id, task);
             }
             _ => damaged.push(path),

@@ -13,6 +13,8 @@ mod tree {
     use std::path::Path;
 
     use serde_json::json;
+    use snapshot::backend::Backend as _;
+    use snapshot::backend::tree::Tree;
 
     use super::bench::{Bench, TreeBench, run, save};
 
@@ -90,8 +92,6 @@ mod tree {
         let task = save(&mut link, &bench, &target, &json!({}));
         run(&mut link, &task);
         link.close();
-        use snapshot::backend::Backend;
-        use snapshot::backend::tree::Tree;
         let there = Tree::open(Path::new(&target), Vec::new()).unwrap();
         let datasets = there.datasets().unwrap();
         assert_eq!(datasets.len(), 1);

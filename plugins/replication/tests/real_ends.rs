@@ -105,7 +105,8 @@ mod btrfs {
         bench.snap("one", "first");
         fs::set_permissions(&target, fs::Permissions::from_mode(0o777)).unwrap();
         let mut link = bench.plugin();
-        let wish = json!({ "title": "t", "sources": [bench.dataset().id], "target": { "root": target } });
+        let wish =
+            json!({ "title": "t", "sources": [bench.dataset().id], "target": { "root": target } });
         let fault = link.call("replication/task_save", &json!({ "task": wish })).unwrap_err();
         assert!(fault["message"].as_str().unwrap().contains("others"), "{fault}");
         link.close();
@@ -160,7 +161,10 @@ mod zfs {
         let mut link = bench.plugin();
         let task = save(&mut link, &bench, &target, &json!({}));
         run(&mut link, &task);
-        assert_eq!(zfs(&["get", "-H", "-o", "value", "readonly", "there/backup/data"]).trim(), "on");
+        assert_eq!(
+            zfs(&["get", "-H", "-o", "value", "readonly", "there/backup/data"]).trim(),
+            "on"
+        );
         assert_eq!(zfs(&["get", "-H", "-o", "value", "mounted", "there/backup/data"]).trim(), "no");
         zfs(&["set", "readonly=off", "there/backup/data"]);
         zfs(&["mount", "there/backup/data"]);
@@ -179,7 +183,8 @@ mod zfs {
         bench.snap("one", "first");
         let mut link = bench.plugin();
         for root in ["here", "here/data", "here/data/below", "there/-x", "nowhere/at all"] {
-            let wish = json!({ "title": "t", "sources": ["here/data"], "target": { "root": root } });
+            let wish =
+                json!({ "title": "t", "sources": ["here/data"], "target": { "root": root } });
             let refused = link.call("replication/task_save", &json!({ "task": wish }));
             assert!(refused.is_err(), "{root}");
         }

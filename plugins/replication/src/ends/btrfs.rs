@@ -99,7 +99,8 @@ impl Source for Sender {
     }
 
     fn hold(&self, identity: &str, tag: &str) -> Result<()> {
-        let facts = self.facts(identity)?.ok_or_else(|| failed("A snapshot to be held is gone."))?;
+        let facts =
+            self.facts(identity)?.ok_or_else(|| failed("A snapshot to be held is gone."))?;
         transfer::holds(&facts.path)?.put(identity, tag)
     }
 
@@ -147,7 +148,8 @@ impl Receiver {
         let mut unmarked = None;
         for entry in fs::read_dir(&self.root).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            let hidden =
+                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
             if hidden || !path.is_dir() || path.is_symlink() {
                 continue;
             }
@@ -156,7 +158,8 @@ impl Receiver {
                 return Ok(Some((path, copies)));
             }
             let of_it = |copy: &Facts| {
-                copy.origin.is_none() && copy.received.is_some_and(|of| keys.contains(&of.to_string()))
+                copy.origin.is_none()
+                    && copy.received.is_some_and(|of| keys.contains(&of.to_string()))
             };
             if self.origin.first && copies.iter().any(of_it) {
                 unmarked = Some((path, copies));
@@ -200,7 +203,8 @@ impl Target for Receiver {
         // A kill between the snapshot and its note.
         if look.place.is_dir() {
             let facts = transfer::copies(&look.place)?;
-            for copy in facts.iter().filter(|copy| copy.origin.is_none() && copy.received.is_some()) {
+            for copy in facts.iter().filter(|copy| copy.origin.is_none() && copy.received.is_some())
+            {
                 transfer::note(&copy.path, &self.origin.mark)?;
             }
         }

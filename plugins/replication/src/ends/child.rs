@@ -59,7 +59,10 @@ impl Tool {
         }
         let text = String::from_utf8_lossy(&said);
         if text.trim().is_empty() {
-            return Err(failed(format!("Could not {}: its program ended with {status}.", self.what)));
+            return Err(failed(format!(
+                "Could not {}: its program ended with {status}.",
+                self.what
+            )));
         }
         Err((self.explain)(&self.what, &text))
     }

@@ -99,13 +99,18 @@ impl Receiver {
         let bad = |sentence: String| Err(Error::new(ErrorKind::BadRequest, sentence));
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._:- ".contains(c);
         if root.starts_with(['/', '-']) || root.is_empty() || !root.chars().all(plain) {
-            return bad(format!("The target \"{}\" is not a ZFS dataset's name.", root.escape_debug()));
+            return bad(format!(
+                "The target \"{}\" is not a ZFS dataset's name.",
+                root.escape_debug()
+            ));
         }
         if format!("{root}/").starts_with(&format!("{name}/")) {
             return bad(format!("The target {root} lies in the source {name}."));
         }
         if name.rsplit_once('/').is_some_and(|(above, _)| above == root) {
-            return bad(format!("The source {name} lies in the target {root}. Choose one beside it."));
+            return bad(format!(
+                "The source {name} lies in the target {root}. Choose one beside it."
+            ));
         }
         Ok(Self { root: root.to_owned(), origin })
     }
@@ -128,7 +133,10 @@ impl Target for Receiver {
         };
         let unmarked = || {
             places.iter().find(|place| {
-                self.origin.first && place.origin.is_none() && below(&place.name) && shares(&place.name)
+                self.origin.first
+                    && place.origin.is_none()
+                    && below(&place.name)
+                    && shares(&place.name)
             })
         };
         if let Some(place) = marked.or_else(unmarked) {
@@ -147,7 +155,11 @@ impl Target for Receiver {
         let mut names = self.origin.names.iter().map(|name| format!("{inside}{name}"));
         let free = names.find(|name| !places.iter().any(|place| place.name == *name));
         let place = free.ok_or_else(|| {
-            failed(format!("Below {} {} hold other things.", self.root, self.origin.names.join(" and ")))
+            failed(format!(
+                "Below {} {} hold other things.",
+                self.root,
+                self.origin.names.join(" and ")
+            ))
         })?;
         Ok(Look { place: PathBuf::from(place), copies: Vec::new() })
     }

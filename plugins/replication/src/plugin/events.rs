@@ -5,9 +5,7 @@
 //! moves, `Replicating X: done/total (percent%)`.
 
 use chrono::{DateTime, Utc};
-use sdk::{
-    ALERT_TEXT_BYTES_MAX, Class, Clear, Draft, Fault, Json, Priority, Raise, Value, json,
-};
+use sdk::{ALERT_TEXT_BYTES_MAX, Class, Clear, Draft, Fault, Json, Priority, Raise, Value, json};
 
 use super::words;
 use crate::plan::Trouble;
@@ -47,7 +45,11 @@ pub(super) fn stalled(run: &Run, seconds: u64) -> Result<Draft, Fault> {
 /// Bytes are moved again.
 pub(super) fn resumed(run: &Run) -> Result<Draft, Fault> {
     let at = words::bytes(run.step_done);
-    draft("replication.resumed", run, &format!("Replication of {} moves again at {at}", run.dataset_name))
+    draft(
+        "replication.resumed",
+        run,
+        &format!("Replication of {} moves again at {at}", run.dataset_name),
+    )
 }
 
 /// It is tried again soon.
@@ -193,11 +195,8 @@ mod tests {
         let draft = ended(&run(State::Done), "tank/data", None, at()).unwrap().unwrap();
         assert_eq!(draft.message, format!("{date}: Finished replication for tank/data"));
         let mut failed = run(State::Failed);
-        failed.error = Some(Failure {
-            code: "failed".to_owned(),
-            message: "No.".to_owned(),
-            hint: None,
-        });
+        failed.error =
+            Some(Failure { code: "failed".to_owned(), message: "No.".to_owned(), hint: None });
         let draft = ended(&failed, "tank/data", None, at()).unwrap().unwrap();
         assert_eq!(draft.message, format!("{date}: Replication Failed for tank/data\nNo."));
     }
@@ -225,11 +224,8 @@ mod tests {
             assert_eq!(class_of(&conflict, Some(trouble)).as_deref(), Some(class));
         }
         let mut full = run(State::Failed);
-        full.error = Some(Failure {
-            code: "target-full".to_owned(),
-            message: String::new(),
-            hint: None,
-        });
+        full.error =
+            Some(Failure { code: "target-full".to_owned(), message: String::new(), hint: None });
         assert_eq!(class_of(&full, None).as_deref(), Some("replication.target_full"));
         let mut strange = run(State::Done);
         strange.warnings.push("it was strange".to_owned());

@@ -109,10 +109,11 @@ pub(super) fn remove(engine: &Engine, ctx: &Context, request: &Request) -> Resul
     let mut holds = engine.ledger.all();
     holds.retain(|hold| hold.task == task.id);
     if asked.dry_run {
-        return Ok(json!({ "removed": task, "dry_run": true, "released": holds.len(), "left": [] }));
+        return Ok(
+            json!({ "removed": task, "dry_run": true, "released": holds.len(), "left": [] }),
+        );
     }
-    let left =
-        engine.remove(&task).map_err(|error| faults::of(ctx, "remove a task", &error))?;
+    let left = engine.remove(&task).map_err(|error| faults::of(ctx, "remove a task", &error))?;
     let released = holds.len() - left.len();
     Ok(json!({ "removed": task, "dry_run": false, "released": released, "left": left }))
 }

@@ -25,7 +25,10 @@ pub(crate) fn found(conflict: &Conflict) -> String {
             format!("The target has other snapshots of the names to be sent: {names}")
         }
         Trouble::TargetModified => {
-            format!("At the target files were changed after the last copy ({names})")
+            format!(
+                "At the target files were changed after the last copy ({names}), or a newer copy \
+                 was destroyed there"
+            )
         }
         Trouble::NothingThere => {
             "Nothing is at the target, and the task does not send whole snapshots".to_owned()

@@ -47,7 +47,9 @@ pub(super) fn run(engine: &Engine, ctx: &Context, request: &Request) -> Result<V
 pub(super) fn begin(engine: &Arc<Engine>, ctx: &Context, cut: &[Run]) -> Result<(), Fault> {
     let (failing, _) = engine.failing();
     let alerts = failing.iter().map(events::alert).collect::<Result<Vec<_>, _>>()?;
-    if let Err(fault) = ctx.sync_alerts(alerts.get(..sdk::SYNC_MAX.min(alerts.len())).unwrap_or_default()) {
+    if let Err(fault) =
+        ctx.sync_alerts(alerts.get(..sdk::SYNC_MAX.min(alerts.len())).unwrap_or_default())
+    {
         ctx.log(Level::Warn, &format!("alerts could not be told: {fault}"));
     }
     let mut ids: Vec<Uuid> = cut.iter().map(|run| run.task).collect();

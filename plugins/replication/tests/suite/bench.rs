@@ -109,7 +109,8 @@ pub(crate) fn conflict(link: &mut Link, task: &str) -> String {
     assert_eq!(fault["kind"], "conflict", "{fault:#}");
     let answer = link.call("replication/conflicts", &json!({})).unwrap();
     let found = answer["conflicts"].as_array().unwrap();
-    let of_task = found.iter().find(|found| found["task"] == task).unwrap_or_else(|| panic!("{answer:#}"));
+    let of_task =
+        found.iter().find(|found| found["task"] == task).unwrap_or_else(|| panic!("{answer:#}"));
     assert!(!of_task["conflict"]["solutions"].as_array().unwrap().is_empty());
     of_task["conflict"]["trouble"].as_str().unwrap().to_owned()
 }
@@ -130,13 +131,16 @@ impl TreeBench {
         Self { dir, dataset }
     }
 
-    fn tree(&self, target: &str) -> Option<Tree> {
-        Path::new(target).join("version").exists().then(|| Tree::open(Path::new(target), Vec::new()).unwrap())
+    fn tree(target: &str) -> Option<Tree> {
+        Path::new(target)
+            .join("version")
+            .exists()
+            .then(|| Tree::open(Path::new(target), Vec::new()).unwrap())
     }
 
     fn kept(&self, target: &str) -> Vec<Snapshot> {
         // Before the first copy the dataset is not known there.
-        self.tree(target).and_then(|tree| tree.list(&self.dataset.id).ok()).unwrap_or_default()
+        Self::tree(target).and_then(|tree| tree.list(&self.dataset.id).ok()).unwrap_or_default()
     }
 
     fn find(&self, target: &str, copy: &str) -> Snapshot {
@@ -186,7 +190,9 @@ impl Bench for TreeBench {
         let manifest = Path::new(target).join("snaps").join(uuid).join(identity);
         let mut reader = Reader::open(&manifest).unwrap();
         while let Some(entry) = reader.next_entry().unwrap() {
-            if let (true, Node::File { blob: Some(blob), .. }) = (entry.path == file.as_bytes(), entry.node) {
+            if let (true, Node::File { blob: Some(blob), .. }) =
+                (entry.path == file.as_bytes(), entry.node)
+            {
                 let hex = blob.to_hex().to_string();
                 let content = fs::read(Path::new(target).join("blobs").join(&hex[..2]).join(&hex));
                 return Some(String::from_utf8(content.unwrap()).unwrap());
@@ -198,7 +204,7 @@ impl Bench for TreeBench {
     fn destroy_copy(&self, target: &str, copy: &str) {
         let _released = fs::remove_dir_all(Path::new(target).join("holds"));
         let id = self.find(target, copy).id;
-        self.tree(target).unwrap().destroy(&id).unwrap();
+        Self::tree(target).unwrap().destroy(&id).unwrap();
     }
 
     fn foreign(&self, target: &str, name: &str) {
@@ -206,7 +212,7 @@ impl Bench for TreeBench {
         let other = self.dir.join("other");
         fs::create_dir_all(&other).unwrap();
         fs::write(other.join("theirs"), name).unwrap();
-        let tree = self.tree(target).unwrap();
+        let tree = Self::tree(target).unwrap();
         let dataset = tree.register(&other).unwrap();
         let new = NewSnapshot {
             label: "theirs".to_owned(),
@@ -221,7 +227,7 @@ impl Bench for TreeBench {
 
     fn leftovers(&self, target: &str) -> BTreeSet<String> {
         // Whoever opens the store next tidies it.
-        drop(self.tree(target));
+        drop(Self::tree(target));
         let entries = fs::read_dir(Path::new(target).join("tmp"));
         entries.into_iter().flatten().map(|e| e.unwrap().path().display().to_string()).collect()
     }
@@ -287,7 +293,8 @@ impl Bench for BtrfsBench {
     }
 
     fn copies(&self, target: &str) -> Vec<String> {
-        let listed = must("btrfs", "btrfs-progs", &["subvolume", "list", "-r", self.to.to_str().unwrap()]);
+        let listed =
+            must("btrfs", "btrfs-progs", &["subvolume", "list", "-r", self.to.to_str().unwrap()]);
         let name = Path::new(target).file_name().unwrap().to_str().unwrap();
         let path = |line: &str| line.split(" path ").nth(1).unwrap().to_owned();
         let below = listed.lines().map(path).filter(|path| path.starts_with(&format!("{name}/")));
@@ -379,9 +386,14 @@ impl Bench for ZfsBench {
     }
 
     fn copies(&self, target: &str) -> Vec<String> {
-        let listed = zfs(&["list", "-H", "-r", "-t", "snapshot", "-s", "createtxg", "-o", "name", target]);
+        let listed =
+            zfs(&["list", "-H", "-r", "-t", "snapshot", "-s", "createtxg", "-o", "name", target]);
         let of_data = |line: &&str| line.starts_with(&format!("{target}/"));
-        listed.lines().filter(of_data).map(|line| line.rsplit('@').next().unwrap().to_owned()).collect()
+        listed
+            .lines()
+            .filter(of_data)
+            .map(|line| line.rsplit('@').next().unwrap().to_owned())
+            .collect()
     }
 
     fn read(&self, target: &str, copy: &str, file: &str) -> Option<String> {

@@ -13,11 +13,7 @@ pub(crate) fn what_was_written_is_copied(bench: &dyn Bench) {
     bench.snap("two", "second");
     let mut link = bench.plugin();
     let task = save(&mut link, bench, &target, &json!({ "initial": "all" }));
-    let plan = link.call("replication/plan", &json!({ "task": task })).unwrap();
-    let planned = &plan["datasets"][0];
-    assert_eq!((&planned["state"], &planned["steps_total"]), (&json!("steps"), &json!(2)), "{plan:#}");
-    assert_eq!(planned["steps"][0]["kind"], "full");
-    assert_eq!(planned["steps"][1]["from"], "one");
+    plans_two(&mut link, &task);
     assert_eq!(bench.copies(&target), [""; 0], "a plan copies nothing");
 
     let done = run(&mut link, &task);
@@ -40,6 +36,15 @@ pub(crate) fn what_was_written_is_copied(bench: &dyn Bench) {
     assert_eq!(link.close(), Some(0));
 }
 
+fn plans_two(link: &mut kit::link::Link, task: &str) {
+    let plan = link.call("replication/plan", &json!({ "task": task })).unwrap();
+    let planned = &plan["datasets"][0];
+    let seen = (&planned["state"], &planned["steps_total"]);
+    assert_eq!(seen, (&json!("steps"), &json!(2)), "{plan:#}");
+    assert_eq!(planned["steps"][0]["kind"], "full");
+    assert_eq!(planned["steps"][1]["from"], "one");
+}
+
 fn tells_what_happened(link: &mut kit::link::Link, name: &str) {
     let mut told = Vec::new();
     for event in link.events.drain(..) {
@@ -58,11 +63,11 @@ fn tells_what_happened(link: &mut kit::link::Link, name: &str) {
     assert_eq!(told, ["replication.started", "replication.finished"].repeat(3));
 }
 
-/// Cases 19 and 20: a base that somebody destroys gives way to the one before, and when there is none
-/// nothing is sent over what is there.
-pub(crate) fn pruned_bases(bench: &dyn Bench) {
+/// Case 20: a base that somebody destroys at the target gives way to the one before; where the storage
+/// does not let it, somebody has to decide.
+pub(crate) fn pruned_at_the_target(bench: &dyn Bench, goes_on: bool) {
     let target = bench.target("backup");
-    let [one, two] = ["one", "two"].map(|name| bench.snap(name, name));
+    let [_, two] = ["one", "two"].map(|name| bench.snap(name, name));
     let mut link = bench.plugin();
     let task = save(&mut link, bench, &target, &json!({ "initial": "all" }));
     run(&mut link, &task);
@@ -72,24 +77,44 @@ pub(crate) fn pruned_bases(bench: &dyn Bench) {
     // At the target: the one before is the base.
     bench.destroy_copy(&target, "two");
     bench.snap("three", "third");
-    let done = run(&mut link, &task);
-    assert_eq!(done["steps_done"], 2, "{done:#}");
-    assert_eq!(bench.copies(&target), ["one", "two", "three"]);
-    assert_eq!(bench.read(&target, "three", "file").as_deref(), Some("third"));
-    // At the source: all that both sides had.
+    if goes_on {
+        let done = run(&mut link, &task);
+        assert_eq!(done["steps_done"], 2, "{done:#}");
+        assert_eq!(bench.copies(&target), ["one", "two", "three"]);
+        assert_eq!(bench.read(&target, "three", "file").as_deref(), Some("third"));
+    } else {
+        // To ZFS the files of the copy that is gone are changes since the one before.
+        assert_eq!(conflict(&mut link, &task), "target-modified");
+        assert_eq!(bench.copies(&target), ["one"]);
+    }
+    link.close();
+}
+
+/// Case 19: when nothing that both sides have is left at the source, nothing is sent over what is at
+/// the target.
+pub(crate) fn pruned_at_the_source(bench: &dyn Bench) {
+    let target = bench.target("backup");
+    let [one, _, three] = ["one", "two", "three"].map(|name| bench.snap(name, name));
+    let mut link = bench.plugin();
+    let task = save(&mut link, bench, &target, &json!({ "initial": "all" }));
+    run(&mut link, &task);
+    // The base alone: it cannot be destroyed, and the ones before it are not needed.
+    bench.backend().destroy(&one.id).unwrap();
+    bench.backend().destroy(&three.id).unwrap_err();
+    assert_eq!(run(&mut link, &task)["steps_done"], 0);
     release_all(&mut link);
     let all = bench.backend().list(&bench.dataset().id).unwrap();
-    for snapshot in all.iter().filter(|snapshot| snapshot.id != one.id) {
+    for snapshot in &all {
         bench.backend().destroy(&snapshot.id).unwrap();
     }
-    bench.backend().destroy(&one.id).unwrap();
     bench.snap("four", "fourth");
     let before = bench.copies(&target);
     assert_eq!(conflict(&mut link, &task), "no-common-base");
     assert_eq!(bench.copies(&target), before, "nothing is destroyed, nothing is sent whole");
     // Somebody decides.
     let dataset = bench.dataset().id;
-    let choice = if dataset.as_str().starts_with("tree:") { "send-again" } else { "new-generation" };
+    let choice =
+        if dataset.as_str().starts_with("tree:") { "send-again" } else { "new-generation" };
     let decided = json!({ "task": task, "dataset": dataset, "choice": choice });
     link.call("replication/resolve", &decided).unwrap();
     run(&mut link, &task);
@@ -188,7 +213,8 @@ pub(crate) fn dry_runs_change_nothing(bench: &dyn Bench) {
     let target = bench.target("backup");
     bench.snap("one", "first");
     let mut link = bench.plugin();
-    let wish = json!({ "title": "t", "sources": [bench.dataset().name], "target": { "root": target } });
+    let wish =
+        json!({ "title": "t", "sources": [bench.dataset().name], "target": { "root": target } });
     let dry = json!({ "task": wish, "dry_run": true });
     let answer = link.call("replication/task_save", &dry).unwrap();
     assert_eq!(answer["datasets"][0]["steps"][0]["to"], "one", "{answer:#}");
@@ -219,8 +245,13 @@ macro_rules! suite {
         }
 
         #[test]
-        fn pruned_bases_give_way_and_nothing_is_sent_whole_over_copies() {
-            super::cases::pruned_bases(&$bench);
+        fn a_base_that_is_pruned_at_the_target_gives_way() {
+            super::cases::pruned_at_the_target(&$bench, $goes_on);
+        }
+
+        #[test]
+        fn nothing_is_sent_whole_over_copies() {
+            super::cases::pruned_at_the_source(&$bench);
         }
 
         #[test]

@@ -21,12 +21,12 @@ use rustix::fs::RenameFlags;
 use uuid::Uuid;
 
 use super::error::{Error, Result};
+use super::hold::Holds;
 use super::lock::Lock;
 use super::types::{
     Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
-use super::hold::Holds;
 use super::{Backend, Witness, name, space};
 use ledger::Note;
 use volumes::{FileSystem, Volume};
@@ -152,7 +152,11 @@ impl Backend for Btrfs {
         if info.uuid != identity || info.parent != uuid || !info.read_only {
             return Err(gone());
         }
-        Holds::refuse(system.mounts.iter().map(|m| ledger::holds(m)), &id.identity, &snapshot.name)?;
+        Holds::refuse(
+            system.mounts.iter().map(|m| ledger::holds(m)),
+            &id.identity,
+            &snapshot.name,
+        )?;
         let mount = open_dir(&volume.mount)?;
         if witness.cancelled() {
             return Err(Error::cancelled());

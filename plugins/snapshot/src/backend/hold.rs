@@ -84,7 +84,9 @@ impl Holds {
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b))
         };
         if !sane(identity, 64) || !sane(tag, 128) {
-            return Err(Error::bad_request("A hold's tag has other characters than A-Z a-z 0-9 . _ : -"));
+            return Err(Error::bad_request(
+                "A hold's tag has other characters than A-Z a-z 0-9 . _ : -",
+            ));
         }
         Ok(Path::new(&self.dir).join(identity))
     }
@@ -103,7 +105,9 @@ mod tests {
             holds.put("ab", tag).unwrap();
         }
         assert_eq!(holds.tags("ab").unwrap(), ["a:step", "b:cursor"]);
-        assert!(Holds::refuse([dir.clone()], "ab", "name").unwrap_err().to_string().contains("a:step"));
+        assert!(
+            Holds::refuse([dir.clone()], "ab", "name").unwrap_err().to_string().contains("a:step")
+        );
         holds.remove("ab", "a:step").unwrap();
         holds.remove("ab", "never").unwrap();
         assert_eq!(holds.tags("ab").unwrap(), ["b:cursor"]);

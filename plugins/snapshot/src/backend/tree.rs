@@ -28,11 +28,11 @@ use uuid::Uuid;
 
 use super::durable;
 use super::error::{Error, Result};
+use super::hold::Holds;
 use super::types::{
     Capabilities, Consistency, Dataset, DatasetId, Kind, NewSnapshot, Owner, Pool, Recursion,
     Snapshot, SnapshotId, SnapshotState,
 };
-use super::hold::Holds;
 use super::{Backend, Nobody, Witness, name};
 pub use capture::Effort;
 use capture::Source;

@@ -36,9 +36,9 @@ pub(super) struct Subvolume {
     pub(super) made_at: (u64, u32),
     /// The subvolume it was received from, nil for none.
     pub(super) received: Uuid,
-    /// Transaction in which anything of it was last changed.
-    pub(super) changed_in: u64,
-    /// For what was received: `changed_in` of its source when that was sent.
+    /// Transaction in which its content was last changed, as a stream names it.
+    pub(super) sent_as: u64,
+    /// For what was received: `sent_as` of its source when that was sent.
     pub(super) sent_in: u64,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn subvolume(dir: BorrowedFd<'_>) -> Result<Subvolume, Errno> {
         made_in: args.otransid,
         made_at: (args.otime.seconds, args.otime.nanos),
         received: Uuid::from_bytes(args.received_uuid),
-        changed_in: args.ctransid,
+        sent_as: args.ctransid,
         sent_in: args.stransid,
     })
 }

@@ -49,7 +49,7 @@ impl Facts {
             received: (!info.received.is_nil()).then_some(info.received),
             path,
             made_in: info.made_in,
-            changed_in: info.changed_in,
+            changed_in: info.sent_as,
             sent_in: info.sent_in,
             origin,
         }

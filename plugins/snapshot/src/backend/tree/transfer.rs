@@ -51,9 +51,8 @@ impl Vault {
     /// Opens the store in `root`. It is made when there is nothing; a directory with other things in
     /// it is refused.
     pub fn open(root: &Path) -> Result<Self> {
-        let strange = store::children(root).map(|found| {
-            !found.is_empty() && !found.iter().any(|path| path.ends_with("version"))
-        });
+        let strange = store::children(root)
+            .map(|found| !found.is_empty() && !found.iter().any(|path| path.ends_with("version")));
         if strange.map_err(|cause| Error::io(format!("read {}", root.display()), cause))? {
             return Err(Error::bad_request(format!(
                 "{} holds other things. Choose an empty directory, or one that does not exist.",
@@ -271,7 +270,8 @@ impl Incoming {
             return wrong("it is of another dataset");
         }
         let mut missing = 0_u64;
-        let read = blobs(&path, |hash, size| missing += u64::from(!self.store.has_blob(&hash, size)));
+        let read =
+            blobs(&path, |hash, size| missing += u64::from(!self.store.has_blob(&hash, size)));
         if read.is_err() {
             return wrong("its manifest is damaged");
         }
@@ -327,8 +327,7 @@ fn head(stream: &mut dyn Read) -> Result<(u8, blake3::Hash, u64)> {
 fn write(path: &Path, hash: &blake3::Hash, mut body: impl Read, size: u64) -> Result<()> {
     let failed = |cause: io::Error| Error::io("write to the snapshot store", cause);
     let mut options = OpenOptions::new();
-    let mut file =
-        options.write(true).create_new(true).mode(0o400).open(path).map_err(failed)?;
+    let mut file = options.write(true).create_new(true).mode(0o400).open(path).map_err(failed)?;
     let mut hasher = blake3::Hasher::new();
     let mut block = vec![0; BLOCK];
     let mut done = 0_u64;
