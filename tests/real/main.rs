@@ -51,6 +51,7 @@ mod package;
 mod passwords;
 mod place;
 mod pressure;
+mod replication;
 mod scripts;
 mod snapshots;
 mod syscalls;
