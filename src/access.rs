@@ -160,6 +160,11 @@ impl Access {
         self.revoke(Credential::Authorities(authorities));
     }
 
+    /// Ends what is done in the name of a trigger.
+    pub fn end_trigger(&self, id: Uuid) {
+        self.revoke(Credential::Trigger(id));
+    }
+
     fn certified(&self, name: &str) -> Option<Principal> {
         let role = self.0.certificates.get(name)?;
         let rights = self.0.roles.rights_of(&[role])?;

@@ -18,10 +18,14 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A full bucket in which a token comes back after each `interval`.
+    pub fn every(interval: Duration, burst: u32, now: Instant) -> Self {
+        Self { interval, slack: interval * (burst.max(1) - 1), full_at: now }
+    }
+
     /// A full bucket; rates and bursts below one count as one.
     pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
-        let interval = Duration::from_secs(1) / per_second.max(1);
-        Self { interval, slack: interval * (burst.max(1) - 1), full_at: now }
+        Self::every(Duration::from_secs(1) / per_second.max(1), burst, now)
     }
 
     /// Takes one token, or says when there will be one.

@@ -36,7 +36,8 @@ use crate::clock::Clock;
 use crate::lifecycle::Tasks;
 use crate::sight::{Classes, Interest};
 use crate::store::{
-    AuditEntry, Bounds, EventLog, JobChange, Record, StoreError, StoredAlert, Submitted,
+    AuditEntry, Bounds, EventLog, JobChange, OrderChange, Record, StoreError, StoredAlert,
+    Submitted,
 };
 
 pub use bell::Bell;
@@ -241,6 +242,22 @@ impl Bus {
     ) -> Result<Arc<Event>, Fault> {
         draft.check().map_err(Fault::bad_request)?;
         let record = Record { alert: Some(Box::new(alert)), ..record(source, draft) };
+        self.0.log.append(record).await.map_err(|error| unrecorded(&error))
+    }
+
+    /// The same for an event that tells of an order or one of its runs, with what goes into the audit
+    /// trail: all of it is recorded, or nothing. The event must be of a class that is logged.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn publish_order(
+        &self,
+        source: &str,
+        draft: Draft,
+        (audit, change): (Option<AuditEntry>, OrderChange),
+    ) -> Result<Arc<Event>, Fault> {
+        draft.check().map_err(Fault::bad_request)?;
+        let record = Record { audit, order: Some(Box::new(change)), ..record(source, draft) };
         self.0.log.append(record).await.map_err(|error| unrecorded(&error))
     }
 
@@ -449,6 +466,7 @@ fn record(source: &str, draft: Draft) -> Record {
         audit: None,
         job: None,
         alert: None,
+        order: None,
     }
 }
 

@@ -33,6 +33,7 @@ mod status;
 mod system;
 pub(crate) mod target;
 mod tokens;
+mod triggers;
 pub(crate) mod trust;
 pub(crate) mod when;
 
@@ -167,6 +168,9 @@ enum DaemonCommand {
     /// Show, pause, resume and try where events are delivered to
     #[command(subcommand)]
     Sinks(sinks::SinksCommand),
+    /// Make, show and delete URLs that do one thing when they are called
+    #[command(subcommand)]
+    Triggers(triggers::TriggersCommand),
     /// Show and end the sessions of web logins
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
@@ -263,6 +267,7 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Tokens(command) => tokens::run(command, target, style).await,
         DaemonCommand::Roles => tokens::roles(target, style).await,
         DaemonCommand::Sinks(command) => sinks::run(command, target, style).await,
+        DaemonCommand::Triggers(command) => triggers::run(command, target, style).await,
         DaemonCommand::Sessions(command) => sessions::run(command, target, style).await,
         DaemonCommand::Keys(command) => keys::run(command, target, style).await,
         DaemonCommand::Deprecations(command) => deprecations::run(command, target, style).await,

@@ -396,6 +396,8 @@ async fn dispatch_over(floors: Floors, identity: Identity) -> Result<Dispatch, S
     let dispatch = Dispatch::new(identity, floors);
     let resumed = dispatch.resume_jobs().await;
     resumed.map_err(|fault| std::io::Error::other(fault.to_string()))?;
+    let resumed = dispatch.resume_orders().await;
+    resumed.map_err(|fault| std::io::Error::other(fault.to_string()))?;
     Ok(dispatch)
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod greeting;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 mod metrics;
+pub(crate) mod orders;
 mod plugins;
 mod reading;
 mod session;
@@ -56,6 +57,8 @@ pub use builtin::{Builtin, Ending, Needs, own_methods};
 pub use client::{Client, split};
 pub use describe::describe_all;
 use jobs::Jobs;
+use orders::Orders;
+pub use orders::{Called, Knock, Known, TriggerRun};
 pub use session::{Session, SubscriptionAnswer, Wanted};
 pub use shape::Shape;
 pub use stretch::Stretch;
@@ -153,6 +156,7 @@ struct Shared {
     access: Access,
     clock: Clock,
     jobs: Jobs,
+    orders: Orders,
     deprecations: Deprecations,
 }
 
@@ -182,6 +186,7 @@ impl Dispatch {
     pub fn new(identity: Identity, floors: Floors) -> Self {
         let Floors { store, bus, host, sinks, alerts, access, clock, tasks } = floors;
         let greeting = Json::from(json!({"hostname": identity.hostname, "type": "server"}));
+        let orders = Orders::new(Arc::clone(&store), bus.clone(), clock.clone(), tasks.clone());
         let jobs = Jobs::new((store, bus.clone()), clock.clone(), tasks, identity.jobs);
         let deprecations = Deprecations::new(clock.now());
         Self(Arc::new(Shared {
@@ -194,6 +199,7 @@ impl Dispatch {
             access,
             clock,
             jobs,
+            orders,
             deprecations,
         }))
     }

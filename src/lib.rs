@@ -13,7 +13,7 @@
 //! | 4 | [`host`], [`access`], [`sinks`], [`alerts`] | plugin processes; who may what; deliveries to others; what is wrong |
 //! | 3 | [`bus`] | publish, subscribe, replay, priorities, lag |
 //! | 2 | [`store`], [`outbound`] | the only SQL; requests to others |
-//! | 1 | [`config`], [`clock`], [`bucket`], [`lifecycle`], [`sight`], [`description`], [`alarm`] | settings; the time; a rate; tasks; which events one may hear; what there is, as documents; saying that something is wrong |
+//! | 1 | [`config`], [`clock`], [`bucket`], [`lifecycle`], [`sight`], [`description`], [`alarm`], [`trigger`] | settings; the time; a rate; tasks; which events one may hear; what there is, as documents; saying that something is wrong; what a call of a trigger must be like |
 //! | 0 | the crate `protocol`, [`certificate`], [`loopback`], [`names`] | words; what a certificate says; what is this machine; how names are looked up |
 //!
 //! Beside the tower stands [`cli`], on floor 0 alone.
@@ -29,6 +29,7 @@ pub mod config;
 pub mod description;
 pub mod lifecycle;
 pub mod sight;
+pub mod trigger;
 
 pub mod outbound;
 pub mod store;

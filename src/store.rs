@@ -21,11 +21,13 @@ mod keys;
 mod lane;
 mod migrate;
 mod open;
+mod orders;
 mod retention;
 pub(crate) mod rows;
 mod sessions;
 mod sinks;
 mod tokens;
+mod vault;
 mod writer;
 
 use std::fmt;
@@ -54,9 +56,11 @@ pub use self::error::StoreError;
 pub use self::history::{PAGE_MAX, Page, Query};
 pub use self::jobs::{JobChange, JobLogPart, JobPage, StoredJob};
 pub use self::keys::StoredKey;
+pub use self::orders::{OrderChange, StoredOrder, StoredRun, StoredSeen};
 pub use self::sessions::StoredSession;
 pub use self::sinks::StoredSink;
 pub use self::tokens::Token;
+pub use self::vault::Vault;
 pub use self::writer::Committed;
 pub use copy::Held;
 
@@ -116,6 +120,8 @@ pub struct Record {
     pub job: Option<Box<JobChange>>,
     /// The same for an alert: how it is from then on.
     pub alert: Option<Box<StoredAlert>>,
+    /// The same for an order and its runs.
+    pub order: Option<Box<OrderChange>>,
 }
 
 impl Record {
@@ -129,6 +135,7 @@ impl Record {
             + self.audit.as_ref().map_or(0, AuditEntry::weight)
             + self.job.as_ref().map_or(0, |change| change.weight())
             + self.alert.as_ref().map_or(0, |alert| alert.weight())
+            + self.order.as_ref().map_or(0, |change| change.weight())
     }
 }
 

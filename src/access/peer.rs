@@ -16,7 +16,7 @@ pub enum Peer {
 
 impl Peer {
     /// Reads what [`Peer`] is written as.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix("uid:") {
             Some(uid) => uid.parse().ok().map(Self::Local),
             None => text.parse().ok().map(Self::Net),

@@ -33,6 +33,8 @@ pub enum Credential {
     Session([u8; 32]),
     /// A registered RSA key.
     Key(Uuid),
+    /// A trigger, by its public id.
+    Trigger(Uuid),
     /// The authorities that have vouched for a TLS client certificate, by their number since the
     /// start: others in their place are another one.
     Authorities(u64),

@@ -50,6 +50,12 @@ impl Rights {
         Self::new([Allowance { level: Some(role), grants: Vec::new() }])
     }
 
+    /// What these and this layer allow: never more.
+    #[must_use]
+    pub fn narrowed(&self, layer: Allowance) -> Self {
+        Self::new(self.0.iter().cloned().chain([layer]))
+    }
+
     /// Whether there is nothing its holder may not do.
     pub fn is_full(&self) -> bool {
         self.0.iter().all(|layer| layer.level == Some(Role::Admin))

@@ -19,7 +19,7 @@ use super::StartError;
 use crate::store::{Store, StoreError};
 
 /// What belongs to the state besides the database.
-const PARTS: [&str; 2] = ["tls", "plugin-state"];
+const PARTS: [&str; 3] = ["tls", "plugin-state", "vault"];
 const DATABASE: &str = "sysadmd.db";
 /// Content of directories, as large as these: data, not state.
 const LEFT_OUT: &str = "plugin-state/snapshot/store";

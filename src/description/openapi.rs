@@ -39,6 +39,7 @@ pub(super) fn document(description: &Description) -> Value {
                 "DockerCloudObject": dockercloud::object(),
                 "DockerCloudList": dockercloud::list(),
                 "DockerCloudError": dockercloud::error(),
+                "DockerCloudTrigger": dockercloud::trigger(),
                 "RpcRequest": faces::rpc_request(),
                 "RpcAnswer": faces::rpc_answer(&rpc_error()),
             },

@@ -8,7 +8,7 @@ use super::describe::Discover;
 use super::greeting::{Greeting, Hello, Identified, Usable};
 use super::shape::{Anything, Document, Nothing, Shape, answered, asked, read};
 use super::{
-    Asked, Dispatch, alerts, consul, deprecations, dispatcher, events, jobs, logs, metrics,
+    Asked, Dispatch, alerts, consul, deprecations, dispatcher, events, jobs, logs, metrics, orders,
     plugins, sessions, settings, sinks, talk, tokens, trail,
 };
 use crate::access::Principal;
@@ -76,7 +76,7 @@ pub enum Needs {
 }
 
 /// A method that only looks, with arguments `A` and the answer `R`: there is no entry without them.
-const fn query<A: JsonSchema, R: JsonSchema>(
+pub(super) const fn query<A: JsonSchema, R: JsonSchema>(
     method: &'static str,
     needs: Needs,
     summary: &'static str,
@@ -98,7 +98,7 @@ const fn query<A: JsonSchema, R: JsonSchema>(
 }
 
 /// A method that changes something.
-const fn mutate<A: JsonSchema, R: JsonSchema>(
+pub(super) const fn mutate<A: JsonSchema, R: JsonSchema>(
     method: &'static str,
     needs: Needs,
     summary: &'static str,
@@ -107,15 +107,15 @@ const fn mutate<A: JsonSchema, R: JsonSchema>(
 }
 
 impl Builtin {
-    const fn on(self, action: &'static str) -> Self {
+    pub(super) const fn on(self, action: &'static str) -> Self {
         Self { action: Some(action), ..self }
     }
 
-    const fn about(self, resource: &'static str) -> Self {
+    pub(super) const fn about(self, resource: &'static str) -> Self {
         Self { resource: Some(resource), ..self }
     }
 
-    const fn like(self, examples: &'static [&'static str]) -> Self {
+    pub(super) const fn like(self, examples: &'static [&'static str]) -> Self {
         Self { examples, ..self }
     }
 }
@@ -123,7 +123,7 @@ impl Builtin {
 const ANYBODY: Needs = Needs::Nothing;
 const LOGIN: Needs = Needs::Login;
 const VIEWER: Needs = Needs::Role(Role::Viewer);
-const OPERATOR: Needs = Needs::Role(Role::Operator);
+pub(super) const OPERATOR: Needs = Needs::Role(Role::Operator);
 const ADMIN: Needs = Needs::Role(Role::Admin);
 
 /// What a plugin and a token are called in rights; an event is about its subject.
@@ -459,12 +459,12 @@ const CONVERSATION: [Builtin; 5] = [
 
 /// Every method of the daemon.
 pub fn own_methods() -> impl Iterator<Item = &'static Builtin> {
-    CONVERSATION.iter().chain(&TABLE)
+    CONVERSATION.iter().chain(table())
 }
 
 /// What `rpc/query` lists.
 pub(super) fn table() -> impl Iterator<Item = &'static Builtin> {
-    TABLE.iter()
+    TABLE.iter().chain(&orders::table::TABLE)
 }
 
 /// Whether only a conversation has this method.
@@ -486,7 +486,7 @@ pub(super) fn find(
     request: &Request,
     version: u32,
 ) -> Result<Option<&'static Builtin>, Fault> {
-    pick(&TABLE, method, request.action(), version)
+    pick(table(), method, request.action(), version)
 }
 
 /// The newest version of a namespace of the daemon; `None` when it is not the daemon's.
@@ -497,13 +497,13 @@ pub(super) fn newest_version(namespace: &str) -> Option<u32> {
 
 /// Of the entries for this method and action the newest that is not newer than `version`.
 fn pick<'a>(
-    table: &'a [Builtin],
+    table: impl Iterator<Item = &'a Builtin>,
     method: &str,
     wanted: Option<&str>,
     version: u32,
 ) -> Result<Option<&'a Builtin>, Fault> {
     let known = |entry: &&Builtin| entry.method == method && entry.since <= version;
-    let entries: Vec<&Builtin> = table.iter().filter(known).collect();
+    let entries: Vec<&Builtin> = table.filter(known).collect();
     if entries.is_empty() {
         return Ok(None);
     }
@@ -548,21 +548,34 @@ pub(super) async fn answer(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Jso
         ("events/list", _) => events::list(dispatch, principal, args).await,
         ("events/fire", _) => events::fire(dispatch, asked).await,
         (consul::METHOD, _) => consul::fire(dispatch, asked).await,
-        ("rpc/plugins", Some(verb)) => plugins::answer(dispatch, verb, args).await,
-        ("rpc/tokens", Some(action)) => tokens::answer(dispatch, principal, action, args).await,
-        ("rpc/sinks", Some(action)) => sinks::answer(dispatch, action, args).await,
-        ("rpc/alerts", Some(action)) => alerts::answer(dispatch, asked, action).await,
-        ("rpc/sessions", Some(action)) => sessions::answer(dispatch, action, args).await,
-        ("rpc/settings", Some(action)) => settings::answer(dispatch, principal, action, args).await,
-        ("rpc/jobs", Some(action)) => jobs::answer(dispatch, asked, action).await,
-        ("rpc/dispatcher", Some(action)) => {
-            dispatcher::answer(dispatch, asked, &action.to_ascii_lowercase()).await
-        }
         ("rpc/logs", _) => logs::answer(dispatch, principal, args).await,
-        ("rpc/audit", Some(action)) => trail::answer(dispatch, action, args).await,
         ("events/subscribe", _) => {
             Err(Fault::bad_request("events/subscribe needs a websocket connection"))
         }
+        (_, Some(action)) => answer_action(dispatch, asked, action).await,
+        _ => Err(Fault::not_found(format!("there is no method {method}"))),
+    }
+}
+
+/// Answers one action of a method that has several.
+async fn answer_action(
+    dispatch: &Dispatch,
+    asked: &Asked<'_>,
+    action: &str,
+) -> Result<Json, Fault> {
+    let Asked { principal, method, request, .. } = *asked;
+    let args = &request.args;
+    match method {
+        "rpc/plugins" => plugins::answer(dispatch, action, args).await,
+        "rpc/tokens" => tokens::answer(dispatch, principal, action, args).await,
+        "rpc/sinks" => sinks::answer(dispatch, action, args).await,
+        "rpc/triggers" => orders::answer::answer(dispatch, asked, action).await,
+        "rpc/alerts" => alerts::answer(dispatch, asked, action).await,
+        "rpc/sessions" => sessions::answer(dispatch, action, args).await,
+        "rpc/settings" => settings::answer(dispatch, principal, action, args).await,
+        "rpc/jobs" => jobs::answer(dispatch, asked, action).await,
+        "rpc/dispatcher" => dispatcher::answer(dispatch, asked, &action.to_ascii_lowercase()).await,
+        "rpc/audit" => trail::answer(dispatch, action, args).await,
         _ => Err(Fault::not_found(format!("there is no method {method}"))),
     }
 }

@@ -188,6 +188,21 @@ impl Jobs {
         self.book().plan.before(id)
     }
 
+    /// Waits for the end of a job, and says how it is then; `None` when there is none.
+    ///
+    /// # Errors
+    /// `unavailable` when it cannot be read.
+    pub(super) async fn end_of(&self, id: Uuid) -> Result<Option<Job>, Fault> {
+        if let Some(live) = self.live(id) {
+            let mut changed = live.changed.subscribe();
+            drop(live);
+            // An error means that it has ended between the look and the wait.
+            changed.wait_for(|change| change.has_ended).await.ok();
+        }
+        let kept = self.0.store.job(id).await.map_err(|error| unreadable(&error))?;
+        Ok(kept.and_then(|(kept, _)| record::read(&kept)).map(|(job, _)| job))
+    }
+
     /// Whether commands were ever run, as far as is known.
     pub(super) fn has_had_commands(&self) -> bool {
         self.0.has_had_commands.load(Ordering::SeqCst)

@@ -1,4 +1,6 @@
-//! The Docker Cloud face: objects over REST, and the way to the event stream.
+//! The Docker Cloud face: objects over REST, triggers, and the way to the event stream.
+
+mod trigger;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -69,14 +71,11 @@ async fn attempt(connection: &Connection, request: Request<Incoming>) -> Result<
         _ => dockercloud::Method::Other,
     };
     let (path, query) = (request.uri().path(), request.uri().query());
+    if let Some(asked) = dockercloud::read_trigger(request.method().as_str(), path, query) {
+        return trigger::answer(connection, request, asked?).await;
+    }
     let wish = dockercloud::read(method, path, query)?;
-    let header = shown_in(query, request.headers());
-    let principal = connection.authenticate(header.as_ref().unwrap_or(request.headers())).await?;
-    let principal = principal.ok_or_else(|| {
-        Fault::new(FaultKind::Unauthorized, "nobody is logged in")
-            .with_hint("send a user and a token as Basic, or a token as Bearer")
-    })?;
-    let asker = Asker { connection, principal, client: rest::client_of(request.headers()) };
+    let asker = Asker::of(connection, &request).await?;
     match wish {
         Asked::Login => Ok(said(&json!({ "username": asker.principal.name }))),
         Asked::Events(stream) if is_upgrade(request.headers()) => {
@@ -118,7 +117,26 @@ struct Asker<'a> {
 /// The most pages that are put together: more than there are containers on any machine.
 const PAGES_MAX: usize = 64;
 
-impl Asker<'_> {
+impl<'a> Asker<'a> {
+    /// Whoever this request shows.
+    ///
+    /// # Errors
+    /// `unauthorized` when it shows nobody.
+    async fn of(connection: &'a Connection, request: &Request<Incoming>) -> Result<Self, Fault> {
+        let header = shown_in(request.uri().query(), request.headers());
+        let shown = connection.authenticate(header.as_ref().unwrap_or(request.headers())).await?;
+        let principal = shown.ok_or_else(|| {
+            Fault::new(FaultKind::Unauthorized, "nobody is logged in")
+                .with_hint("send a user and a token as Basic, or a token as Bearer")
+        })?;
+        Ok(Self { connection, principal, client: rest::client_of(request.headers()) })
+    }
+
+    fn by(&self) -> By<'_> {
+        let origin = Origin { peer: self.connection.peer, face: FACE };
+        By { origin, principal: Some(&self.principal), client: &self.client }
+    }
+
     async fn list(&self, kind: Kind, path: &str, filters: &Filters) -> Result<Answer, Wrong> {
         let objects = dockercloud::objects(kind, &self.rows(kind).await?);
         Ok(said(&dockercloud::envelope(path, filters, objects)))
@@ -176,8 +194,7 @@ impl Asker<'_> {
     }
 
     async fn call(&self, namespace: &str, name: &str, args: Value) -> Result<Value, Fault> {
-        let origin = Origin { peer: self.connection.peer, face: FACE };
-        let by = By { origin, principal: Some(&self.principal), client: &self.client };
+        let by = self.by();
         let request = protocol::Request::new(namespace, name, args);
         let answer = self.connection.dispatch.call_by(by, &request).await;
         let answer = answer.map_err(|fault| match fault.kind {

@@ -95,9 +95,11 @@ mod tests {
             }
             Route::CloudEvents => one("/cloudevents"),
             Route::Consul => consul::PATHS.iter().map(|path| (*path).to_owned()).collect(),
-            Route::DockerCloud => {
-                dockercloud::PATHS.iter().map(|path| (*path).to_owned()).collect()
-            }
+            Route::DockerCloud => dockercloud::PATHS
+                .iter()
+                .chain(&dockercloud::TRIGGER_PATHS)
+                .map(|path| (*path).to_owned())
+                .collect(),
             Route::Document(form) => vec![format!("/{}.json", form.as_str())],
             // No face of clients: what they say is in the guide, and `rpc/metrics` is described.
             Route::Probe(_) => Vec::new(),

@@ -22,6 +22,8 @@ const SCHEMA_1: &str = include_str!("schema/v1.sql");
 const SCHEMA_2: &str = include_str!("schema/v2.sql");
 /// The tables of version 3: 2, and jobs.
 const SCHEMA_3: &str = include_str!("schema/v3.sql");
+/// The tables of version 4: 3, and alerts.
+const SCHEMA_4: &str = include_str!("schema/v4.sql");
 /// Pages copied at a time.
 const PAGES: i32 = 4096;
 /// Bytes compared at a time.
@@ -33,6 +35,7 @@ pub(super) fn schema(version: i64) -> Option<&'static str> {
         1 => Some(SCHEMA_1),
         2 => Some(SCHEMA_2),
         3 => Some(SCHEMA_3),
+        4 => Some(SCHEMA_4),
         VERSION => Some(SCHEMA),
         _ => None,
     }

@@ -20,7 +20,7 @@ pub(super) const SCHEMA: &str = include_str!("schema.sql");
 /// Marks the file as ours: `sadd` in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x7361_6464;
 /// The version of [`SCHEMA`].
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// How long the writer waits for readers when the write-ahead log has to be started afresh.
 const BUSY: Duration = Duration::from_millis(500);

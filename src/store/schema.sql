@@ -1,4 +1,4 @@
--- The tables of one state directory, version 4. Compared word for word when a database is opened,
+-- The tables of one state directory, version 5. Compared word for word when a database is opened,
 -- so a change here needs a new `user_version`, the text of this version in `schema/`, and a step in
 -- `migrate.rs` that leads there. The migration makes what is new from this very text.
 
@@ -113,3 +113,33 @@ CREATE TABLE alerts (
     closed INTEGER,             -- microseconds since 1970; NULL while it is not over
     alert  TEXT    NOT NULL     -- JSON
 ) STRICT;
+
+-- What is done later in somebody's name: when a URL is called, or when something happens.
+CREATE TABLE orders (
+    id     BLOB    PRIMARY KEY NOT NULL, -- 16 bytes
+    hash   BLOB    UNIQUE,               -- SHA-256 of the secret in its URL; NULL without one
+    sealed BLOB,                         -- its secrets, encrypted with a key that lies beside the database
+    body   TEXT    NOT NULL              -- JSON
+) STRICT;
+
+-- How often that was done, and what came of it.
+CREATE TABLE runs (
+    id      BLOB    PRIMARY KEY NOT NULL, -- 16 bytes
+    owner   BLOB    NOT NULL,             -- the order
+    created INTEGER NOT NULL,             -- microseconds since 1970
+    ended   INTEGER,                      -- NULL while it waits or is done
+    body    TEXT    NOT NULL              -- JSON
+) STRICT;
+
+CREATE INDEX runs_by_owner ON runs (owner, created);
+
+CREATE INDEX runs_by_end ON runs (ended);
+
+-- What was signed and came already, so that nobody can send it twice.
+CREATE TABLE seen (
+    key   BLOB    PRIMARY KEY NOT NULL, -- SHA-256 of what was signed
+    until INTEGER NOT NULL,             -- microseconds since 1970
+    run   BLOB    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX seen_by_end ON seen (until);

@@ -100,6 +100,7 @@ pub(super) fn record(class: &str, subject: &str, priority: u8) -> Record {
         audit: None,
         job: None,
         alert: None,
+        order: None,
     }
 }
 

@@ -17,6 +17,7 @@ use super::audit::{AuditEntry, AuditRecord, Link, extend};
 use super::check::log_of;
 use super::error::Failure;
 use super::jobs::{self, JobChange};
+use super::orders::{self, OrderChange};
 use super::retention::{LOOK_AFTER, Retention};
 use super::{Bounds, Record, StoreError, rows};
 use crate::clock::{Clock, Stamp};
@@ -74,6 +75,8 @@ struct Lot {
     jobs: Vec<JobChange>,
     /// In the order in which they were asked for.
     alerts: Vec<StoredAlert>,
+    /// In the order in which they were asked for.
+    orders: Vec<OrderChange>,
 }
 
 /// Who is answered when it is durable.
@@ -212,6 +215,7 @@ impl Writer {
             audit: Vec::new(),
             jobs: Vec::new(),
             alerts: Vec::new(),
+            orders: Vec::new(),
         };
         let replies: Vec<_> =
             batch.into_iter().map(|append| self.place(append.entry, &mut lot)).collect();
@@ -241,6 +245,7 @@ impl Writer {
                 }
                 lot.jobs.extend(record.job.take().map(|change| *change));
                 lot.alerts.extend(record.alert.take().map(|alert| *alert));
+                lot.orders.extend(record.order.take().map(|change| *change));
                 let seq = lot.before + lot.events.len() as u64 + 1;
                 let event = Arc::new(event(seq, stamp, record));
                 lot.events.push(Arc::clone(&event));
@@ -338,6 +343,9 @@ fn store(db: &mut Connection, lot: &Lot) -> Result<(), Failure> {
     }
     for alert in &lot.alerts {
         alerts::put(&transaction, alert)?;
+    }
+    for change in &lot.orders {
+        orders::change(&transaction, change)?;
     }
     transaction.commit()?;
     Ok(())

@@ -7,6 +7,7 @@ mod list;
 mod object;
 mod route;
 mod stream;
+mod trigger;
 
 use protocol::{Fault, FaultKind};
 use serde_json::{Value, json};
@@ -15,6 +16,9 @@ pub use list::{Filters, envelope};
 pub use object::{Rows, objects};
 pub use route::{Asked, Kind, Method, PATHS, read, starts};
 pub use stream::{STREAM, Since, Wish};
+pub use trigger::{
+    Begun, TRIGGER_PATHS, Told, TriggerAsked, begun, read_trigger, trigger as trigger_object,
+};
 
 /// A refusal as Docker Cloud words it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::harness::{Door, PATIENCE, Running, Site, binary, until};
 use crate::http::{self, Reply};
 
 /// The daemon's own methods, as `docs/protocols/sysadm.md` says: action, writes, least role.
-const OWN: [(&str, &str, bool, Role); 52] = [
+const OWN: [(&str, &str, bool, Role); 60] = [
     ("rpc/query", "", false, Role::Viewer),
     ("events/subscribe", "", false, Role::Viewer),
     ("events/list", "", false, Role::Viewer),
@@ -45,6 +45,14 @@ const OWN: [(&str, &str, bool, Role); 52] = [
     ("rpc/tokens", "rotate", true, Role::Viewer),
     ("rpc/discover", "", false, Role::Viewer),
     ("rpc/deprecations", "", false, Role::Operator),
+    ("rpc/triggers", "create", true, Role::Operator),
+    ("rpc/triggers", "list", false, Role::Operator),
+    ("rpc/triggers", "get", false, Role::Operator),
+    ("rpc/triggers", "reveal", true, Role::Operator),
+    ("rpc/triggers", "delete", true, Role::Operator),
+    ("rpc/triggers", "enable", true, Role::Operator),
+    ("rpc/triggers", "disable", true, Role::Operator),
+    ("rpc/triggers", "history", false, Role::Operator),
     ("rpc/sinks", "list", false, Role::Viewer),
     ("rpc/sinks", "pause", true, Role::Operator),
     ("rpc/sinks", "resume", true, Role::Operator),

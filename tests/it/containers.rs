@@ -2,6 +2,7 @@
 //! says what a real one was recorded to say.
 
 mod stand_in;
+mod triggers;
 
 use kit::client::{SysAdmClient, Target};
 use kit::transcript::Names;
@@ -49,13 +50,16 @@ async fn stream(running: &Running, path: &str, token: &str) -> Result<SysAdmClie
 async fn every_example_of_the_page_is_what_happens() {
     let engine = StandIn::start();
     let running = daemon(&engine).await;
-    let token = running.token("viewer").await;
+    let token = running.token("operator").await;
     let login = [basic("anybody", &token)];
     let mut names = Names::default();
+    let services = ask(&running, "GET", "/api/app/v1/service/", &login).await.json();
+    names.set("SERVICE", services["objects"][0]["uuid"].as_str().expect("a service"));
     let http = blocks(PAGE, "http");
     assert!(http.iter().flat_map(|block| &block.turns).count() >= 10, "the page has lost examples");
     for turn in http.iter().flat_map(|block| &block.turns) {
-        let mut words = turn.sent.splitn(3, ' ');
+        let sent = names.fill(&turn.sent);
+        let mut words = sent.splitn(3, ' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let request = http::request(method, path, &login, words.next().unwrap_or(""));
         let reply = http::over_tls(running.tls(), &request).await;

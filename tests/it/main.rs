@@ -54,4 +54,5 @@ mod system;
 mod tidy;
 mod tls;
 mod transcripts;
+mod triggers;
 mod villain;

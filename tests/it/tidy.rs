@@ -8,7 +8,7 @@ use sysadmd::config::{File, Overrides, Runner};
 
 /// Modules of `src` and their floors, as the table in `src/lib.rs` has them. What lies on the ground
 /// is for every floor; `cli` stands there too, uses nothing else, and nobody uses it.
-const FLOORS: [(&str, u8); 24] = [
+const FLOORS: [(&str, u8); 25] = [
     ("certificate", 0),
     ("loopback", 0),
     ("names", 0),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8); 24] = [
     ("lifecycle", 1),
     ("sight", 1),
     ("alarm", 1),
+    ("trigger", 1),
     ("store", 2),
     ("outbound", 2),
     ("bus", 3),

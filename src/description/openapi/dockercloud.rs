@@ -1,5 +1,7 @@
 //! The paths of Docker Cloud's API.
 
+mod trigger;
+
 use serde_json::{Value, json};
 
 /// Those that can be read; `listen` serves them, and a test of its routes compares.
@@ -27,7 +29,8 @@ const LIMIT_MAX: usize = 1_000;
 
 /// Every path, with its operations; the stream is described elsewhere.
 pub(super) fn paths() -> Vec<(String, Value)> {
-    PATHS.into_iter().map(|path| (path.to_owned(), json!({ "get": get(path) }))).collect()
+    let read = PATHS.into_iter().map(|path| (path.to_owned(), json!({ "get": get(path) })));
+    read.chain(trigger::paths()).collect()
 }
 
 fn get(path: &str) -> Value {
@@ -137,6 +140,11 @@ pub(super) fn list() -> Value {
         },
         "required": ["meta", "objects"],
     })
+}
+
+/// A trigger.
+pub(super) fn trigger() -> Value {
+    trigger::object()
 }
 
 /// A refusal.

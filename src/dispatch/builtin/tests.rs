@@ -18,14 +18,14 @@ fn every_version_finds_its_own_entry() {
     let entry = |action| query::<Nothing, Nothing>("a/b", LOGIN, "x").on(action);
     let table = [entry("list"), entry("list").from(3), entry("make").from(2)];
     let since = |action, version| {
-        pick(&table, "a/b", Some(action), version).map(|found| found.map(|entry| entry.since))
+        pick(table.iter(), "a/b", Some(action), version).map(|found| found.map(|entry| entry.since))
     };
     assert_eq!(since("list", 1), Ok(Some(1)));
     assert_eq!(since("list", 2), Ok(Some(1)));
     assert_eq!(since("list", 4), Ok(Some(3)));
     assert!(since("make", 1).is_err(), "there is the method, but not yet this action");
     assert_eq!(since("make", 2), Ok(Some(2)));
-    assert_eq!(pick(&table, "a/c", None, 9).unwrap().map(|entry| entry.since), None);
+    assert_eq!(pick(table.iter(), "a/c", None, 9).unwrap().map(|entry| entry.since), None);
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn telling(class: &str, job: &Job) -> Result<Draft, Fault> {
 }
 
 /// A draft of one of the daemon's own classes.
-pub(super) fn draft(
+pub(in crate::dispatch) fn draft(
     class: &str,
     subject: String,
     message: &str,

@@ -114,7 +114,8 @@ async fn version_2_keeps_all_it_has_and_gets_tables_for_jobs() {
     {
         let db = Connection::open(place.0.join("sysadmd.db")).unwrap();
         db.execute_batch(
-            "DROP TABLE jobs; DROP TABLE job_logs; DROP TABLE alerts; PRAGMA user_version = 2;",
+            "DROP TABLE jobs; DROP TABLE job_logs; DROP TABLE alerts; DROP TABLE orders; \
+             DROP TABLE runs; DROP TABLE seen; PRAGMA user_version = 2;",
         )
         .unwrap();
         let expected = Connection::open_in_memory().unwrap();
@@ -128,7 +129,7 @@ async fn version_2_keeps_all_it_has_and_gets_tables_for_jobs() {
     assert_eq!(store.job_list().await.unwrap().jobs, []);
     store.close();
     has_files(&place, &["sysadmd.db", "sysadmd.db.v2"]);
-    assert_eq!(version(&place), 4);
+    assert_eq!(version(&place), 5);
 }
 
 #[tokio::test]
@@ -138,7 +139,11 @@ async fn version_3_keeps_all_it_has_and_gets_a_table_for_alerts() {
     place.open().unwrap().close();
     {
         let db = Connection::open(place.0.join("sysadmd.db")).unwrap();
-        db.execute_batch("DROP TABLE alerts; PRAGMA user_version = 3;").unwrap();
+        db.execute_batch(
+            "DROP TABLE alerts; DROP TABLE orders; DROP TABLE runs; DROP TABLE seen; \
+             PRAGMA user_version = 3;",
+        )
+        .unwrap();
         let expected = Connection::open_in_memory().unwrap();
         expected.execute_batch(include_str!("../schema/v3.sql")).unwrap();
         assert_eq!(definitions(&db).unwrap(), definitions(&expected).unwrap());
@@ -150,7 +155,33 @@ async fn version_3_keeps_all_it_has_and_gets_a_table_for_alerts() {
     assert_eq!(store.alert_list().await.unwrap(), []);
     store.close();
     has_files(&place, &["sysadmd.db", "sysadmd.db.v3"]);
-    assert_eq!(version(&place), 4);
+    assert_eq!(version(&place), 5);
+}
+
+#[tokio::test]
+async fn version_4_keeps_all_it_has_and_gets_tables_for_orders() {
+    let place = Place::new();
+    version_1(&place, 50, 3);
+    place.open().unwrap().close();
+    {
+        let db = Connection::open(place.0.join("sysadmd.db")).unwrap();
+        db.execute_batch(
+            "DROP TABLE orders; DROP TABLE runs; DROP TABLE seen; PRAGMA user_version = 4;",
+        )
+        .unwrap();
+        let expected = Connection::open_in_memory().unwrap();
+        expected.execute_batch(include_str!("../schema/v4.sql")).unwrap();
+        assert_eq!(definitions(&db).unwrap(), definitions(&expected).unwrap());
+    }
+    fs::remove_file(place.0.join("sysadmd.db.v1")).unwrap();
+    Store::check_all(&place.0).unwrap();
+    let store = place.open().unwrap();
+    holds(&store, 50, 3).await;
+    assert_eq!(store.order_list().await.unwrap(), []);
+    assert_eq!(store.run_open().await.unwrap(), []);
+    store.close();
+    has_files(&place, &["sysadmd.db", "sysadmd.db.v4"]);
+    assert_eq!(version(&place), 5);
 }
 
 #[tokio::test]
@@ -169,7 +200,7 @@ async fn everything_is_taken_over_and_a_copy_is_kept() {
     Store::check_all(&place.0).unwrap();
     has_files(&place, &["sysadmd.db", "sysadmd.db.v1"]);
     assert_eq!(files(&place)["sysadmd.db.v1"], 0o600);
-    assert_eq!(version(&place), 4);
+    assert_eq!(version(&place), 5);
 
     // The copy in the place of the database is the database as it was.
     let old = copied(&place, &[COPY]);
@@ -252,7 +283,7 @@ async fn a_crash_just_before_or_after_the_commit() {
         holds(&store, 50, 200).await;
         store.close();
         has_files(&place, names);
-        assert_eq!(version(&place), 4);
+        assert_eq!(version(&place), 5);
     }
 }
 

@@ -153,9 +153,9 @@ async fn one_of_another_program_and_one_of_a_later_version() {
     assert!(matches!(refused(&place), StoreError::Foreign { .. }));
 
     let place = written().await;
-    sql(&place, "PRAGMA user_version = 5");
+    sql(&place, "PRAGMA user_version = 6");
     let error = refused(&place);
-    assert!(matches!(error, StoreError::Newer { found: 5, known: 4, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 6, known: 5, .. }), "{error:?}");
     assert!(error.to_string().contains("newer sysadmd"), "{error}");
 }
 
