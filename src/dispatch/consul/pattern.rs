@@ -7,15 +7,23 @@
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ast::parse::Parser;
 use regex_syntax::ast::{
-    self, Ast, ErrorKind, Flag, FlagsItemKind, GroupKind, RepetitionKind, RepetitionRange,
+    self, Ast, ClassSetItem, ErrorKind, Flag, FlagsItemKind, GroupKind, RepetitionKind,
+    RepetitionRange,
 };
 
 /// Bytes of one expression.
 pub(crate) const PATTERN_BYTES_MAX: usize = 1024;
 /// The highest number in `x{n}`, as in RE2.
 const REPEAT_MAX: u32 = 1000;
-/// Bytes an expression may take when it is compiled: it is done in about a millisecond.
+/// Bytes an expression may take when it is compiled.
 const SIZE_MAX: usize = 256 * 1024;
+/// Characters in all classes of an expression that looks for either case: each of them is looked up
+/// when it is compiled, and for all that Unicode has that takes six milliseconds (optimized).
+const FOLDED_MAX: u32 = 2 * UNICODE;
+/// As many characters Unicode has room for.
+const UNICODE: u32 = 0x11_0000;
+/// More than any class of Unicode's has that is not the rest of another.
+const CLASS: u32 = 150_000;
 /// Levels of brackets.
 const NESTED_MAX: u32 = 100;
 
@@ -29,7 +37,7 @@ pub(crate) fn compile(text: &str) -> Result<Regex, String> {
         return Err(refuse(format!("expression has more than {PATTERN_BYTES_MAX} bytes")));
     }
     let parsed = Parser::new().parse(text).map_err(|error| refuse(in_words(&error)))?;
-    ast::visit(&parsed, Strict(text)).map_err(refuse)?;
+    ast::visit(&parsed, Strict { text, folds: false, reach: 0 }).map_err(refuse)?;
     let mut builder = RegexBuilder::new(text);
     builder.size_limit(SIZE_MAX).dfa_size_limit(SIZE_MAX).nest_limit(NESTED_MAX);
     builder.build().map_err(|error| {
@@ -71,19 +79,31 @@ fn in_words(error: &ast::Error) -> String {
     }
 }
 
-/// Refuses what RE2 has not, and repeats beyond its limit.
-struct Strict<'a>(&'a str);
+/// Refuses what RE2 has not, repeats beyond its limit, and what takes long to compile.
+struct Strict<'a> {
+    text: &'a str,
+    /// Whether some of it looks for either case.
+    folds: bool,
+    /// Characters in its classes.
+    reach: u32,
+}
 
 impl Strict<'_> {
     fn part(&self, span: &ast::Span) -> &str {
-        self.0.get(span.start.offset..span.end.offset).unwrap_or(self.0)
+        self.text.get(span.start.offset..span.end.offset).unwrap_or(self.text)
+    }
+
+    fn reach_class(&mut self, is_negated: bool) {
+        let reach = if is_negated { UNICODE } else { CLASS };
+        self.reach = self.reach.saturating_add(reach);
     }
 
     fn foreign(&self, span: &ast::Span) -> String {
         format!("invalid or unsupported Perl syntax: `{}`", self.part(span))
     }
 
-    fn check_flags(&self, flags: &ast::Flags) -> Result<(), String> {
+    fn check_flags(&mut self, flags: &ast::Flags) -> Result<(), String> {
+        self.folds |= flags.flag_state(Flag::CaseInsensitive) == Some(true);
         let is_foreign = |item: &&ast::FlagsItem| {
             matches!(
                 item.kind,
@@ -102,6 +122,9 @@ impl ast::Visitor for Strict<'_> {
     type Err = String;
 
     fn finish(self) -> Result<(), String> {
+        if self.folds && self.reach > FOLDED_MAX {
+            return Err("expression too large".to_owned());
+        }
         Ok(())
     }
 
@@ -137,7 +160,28 @@ impl ast::Visitor for Strict<'_> {
                 | Kind::NotWordBoundary => {}
                 _ => return Err(self.foreign(&assertion.span)),
             },
+            Ast::ClassPerl(class) => self.reach_class(class.negated),
+            Ast::ClassUnicode(class) => self.reach_class(class.is_negated()),
             _ => {}
+        }
+        Ok(())
+    }
+
+    // What is negated in front of a class is looked up before it is.
+    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), String> {
+        match item {
+            // In RE2 a bracket in a class is a character.
+            ClassSetItem::Bracketed(class) => {
+                return Err(format!("invalid character class range: `{}`", self.part(&class.span)));
+            }
+            ClassSetItem::Range(range) => {
+                let (first, last) = (u32::from(range.start.c), u32::from(range.end.c));
+                self.reach = self.reach.saturating_add(last.saturating_sub(first));
+            }
+            ClassSetItem::Ascii(class) => self.reach_class(class.negated),
+            ClassSetItem::Perl(class) => self.reach_class(class.negated),
+            ClassSetItem::Unicode(class) => self.reach_class(class.is_negated()),
+            ClassSetItem::Literal(_) | ClassSetItem::Empty(_) | ClassSetItem::Union(_) => {}
         }
         Ok(())
     }
@@ -181,6 +225,10 @@ mod tests {
         for text in ["(?x)a b", "[a&&b]", "[a--b]", r"\<a", r"\b{start}a", "(?R)$", "(?-u)a"] {
             assert!(compile(text).is_err(), "{text}");
         }
+        for text in ["[a[b]]", "[^p[^a]]"] {
+            let words = compile(text).unwrap_err();
+            assert!(words.contains("invalid character class range"), "{words}");
+        }
         for text in ["^Node$", "web-[0-9]+", "(?i)db", "(?P<x>a)", r"\bdb\b", "[[:alpha:]]", ""] {
             assert!(compile(text).is_ok(), "{text}");
         }
@@ -196,6 +244,17 @@ mod tests {
             assert!(compile(pattern).is_err(), "{pattern}");
         }
         assert!(compile(&"a".repeat(PATTERN_BYTES_MAX + 1)).is_err());
+        // Each of these classes takes milliseconds, and all of them more than a second.
+        for class in [r"[\W\S\D]", r"[ -\x{10FFFF}]", r"[\PL]", r"\PL", "[[:^alpha:]]"] {
+            let pattern = format!("(?i){}", class.repeat(PATTERN_BYTES_MAX / class.len() - 1));
+            assert_eq!(
+                compile(&pattern).unwrap_err(),
+                "error parsing regexp: expression too large"
+            );
+        }
+        for pattern in [r"(?i)^[^x]+\W[a-z]*$", r"(?i)\w+-[[:alpha:]]", r"[\W\S\D]"] {
+            assert!(compile(pattern).is_ok(), "{pattern}");
+        }
     }
 
     proptest! {
