@@ -46,7 +46,7 @@ use recent::Recent;
 use sessions::Sessions;
 
 pub use journal::{Begun, Deed, Journal, Origin};
-pub use login::{Login, Proof};
+pub use login::{Login, Proof, login_is_over};
 pub use peer::Peer;
 pub use penalty::{Attempt, Lane, Penalties, Source};
 pub use principal::{Credential, Principal};

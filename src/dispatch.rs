@@ -41,7 +41,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::deprecations::{Deprecations, Use};
-use crate::access::{Access, Deed, Origin, Principal, Wish, resource_of};
+use crate::access::{Access, Deed, Origin, Principal, Wish, login_is_over, resource_of};
 use crate::alerts::Alerts;
 use crate::bus::Bus;
 use crate::certificate::Facts;
@@ -378,8 +378,7 @@ impl Dispatch {
     fn permit(&self, asked: &Asked<'_>, found: &Found) -> Result<(), Fault> {
         // Much can happen while a request is on its way.
         if self.0.access.is_taken_away(asked.principal) {
-            let sentence = "the login was revoked or has expired";
-            return Err(Fault::new(FaultKind::Unauthorized, sentence).with_hint("log in again"));
+            return Err(login_is_over());
         }
         if let Needs::Role(least) = found.needs {
             let resource = resource_of(found.resource.as_deref(), &asked.request.args);

@@ -21,6 +21,12 @@ const FAILURE_STEP: Duration = Duration::from_millis(500);
 /// When somebody who waits in a full queue may try again.
 const BUSY_MS: u64 = 1_000;
 
+/// What somebody is told whose login was taken from them, or has expired.
+pub fn login_is_over() -> Fault {
+    Fault::new(FaultKind::Unauthorized, "the login was revoked or has expired")
+        .with_hint("log in again")
+}
+
 /// What somebody shows to be let in.
 #[derive(Debug)]
 pub enum Proof {

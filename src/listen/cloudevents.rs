@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::http::{Connection, is_upgrade};
 use super::rest::{self, Answer};
-use crate::access::{Origin, Principal};
+use crate::access::{Origin, Principal, login_is_over};
 use crate::bus::Bell;
 use crate::dispatch::{Session, Stretch, Wanted};
 use crate::wire::cloudevents::{self, CloudEvent, Question, SUBPROTOCOL};
@@ -159,10 +159,6 @@ impl Connection {
         let request = protocol::Request::new("events", "fire", args);
         self.dispatch.call(self.origin(), Some(principal), &request).await
     }
-}
-
-fn login_is_over() -> Fault {
-    Fault::new(FaultKind::Unauthorized, "the login was revoked or has expired")
 }
 
 /// A refusal of the first of `fired`, which is this element of a batch of so many: those that were

@@ -18,7 +18,7 @@ use super::state::{Job, State};
 use super::work::{COMMANDS_MAX, Command, Task, Work, check_argv, owner};
 use super::{Abort, Jobs, Wanted, make, unreadable};
 use crate::access::redact::redact;
-use crate::access::{Principal, Wish};
+use crate::access::{Principal, Wish, login_is_over};
 use crate::dispatch::shape::{read as read_args, said};
 use crate::dispatch::{Asked, Dispatch};
 
@@ -343,10 +343,6 @@ async fn patiently<T>(
         }
     }
     if access.still_counts(principal) { Ok(()) } else { Err(login_is_over()) }
-}
-
-fn login_is_over() -> Fault {
-    Fault::new(FaultKind::Unauthorized, "the login was revoked or has expired")
 }
 
 fn check_wait(wait_s: u64) -> Result<Duration, Fault> {
