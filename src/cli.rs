@@ -144,7 +144,7 @@ enum DaemonCommand {
     /// Show and change the services that containers make up, by their labels
     Services {
         #[command(subcommand)]
-        command: Option<containers::GroupCommand>,
+        command: Option<containers::ServicesCommand>,
     },
     /// Show and change the stacks: services of one compose project or swarm stack
     Stacks {

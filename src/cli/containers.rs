@@ -10,7 +10,7 @@ use super::client::Client;
 use super::exit::Failure;
 use super::output::{self, Column, Style};
 use super::target::Target;
-use change::{ChangeCommand, Kind};
+use change::{ChangeCommand, Kind, Scale};
 
 /// What to show of containers, or to do to them.
 #[derive(Debug, Subcommand)]
@@ -28,6 +28,16 @@ pub(crate) enum ContainersCommand {
     /// Change some
     #[command(flatten)]
     Change(ChangeCommand),
+}
+
+/// What to do with services.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServicesCommand {
+    /// Have more containers of one, or fewer
+    Scale(Scale),
+    /// Whatever can be done with stacks, too
+    #[command(flatten)]
+    Group(GroupCommand),
 }
 
 /// What to do with services, or stacks.
@@ -103,16 +113,17 @@ pub(crate) async fn run(
 
 /// `sysadmctl services`.
 pub(crate) async fn services(
-    command: Option<GroupCommand>,
+    command: Option<ServicesCommand>,
     target: &Target,
     style: Style,
 ) -> Result<(), Failure> {
     let (mut client, _) = Client::open(target).await?;
     match command {
-        Some(GroupCommand::Change(command)) => {
+        Some(ServicesCommand::Scale(scale)) => change::scale(&mut client, scale, style).await,
+        Some(ServicesCommand::Group(GroupCommand::Change(command))) => {
             change::run(&mut client, Kind::Service, command, style).await
         }
-        Some(GroupCommand::List) | None => {
+        Some(ServicesCommand::Group(GroupCommand::List)) | None => {
             show_all(&mut client, ("services", "services"), json!({}), &SERVICES, style).await
         }
     }

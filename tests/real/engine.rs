@@ -44,11 +44,7 @@ impl Dockerd {
 
     /// What the plugin is told of it.
     pub(crate) fn settings(&self) -> String {
-        format!(
-            "[plugins.config.containers]\nreconcile_s = 2\n\
-             [[plugins.config.containers.engine]]\nname = \"lab\"\nsocket = \"{}\"\n",
-            self.socket().display()
-        )
+        settings(&self.socket())
     }
 
     /// Starts it and waits until it answers.
@@ -73,6 +69,11 @@ impl Dockerd {
 
     /// Makes the image: one program that is many.
     pub(crate) fn load(&self) {
+        self.image(IMAGE, &["CMD [\"/bin/busybox\",\"sleep\",\"3600\"]"]);
+    }
+
+    /// Makes an image of this name, of the same program, with these lines of a Dockerfile.
+    pub(crate) fn image(&self, name: &str, lines: &[&str]) {
         let busybox = Path::new("/bin/busybox");
         let archive = self.dir.path().join("image.tar");
         let file = std::fs::File::create(&archive).expect("an archive");
@@ -82,8 +83,10 @@ impl Dockerd {
         tar.append_path_with_name(busybox, "bin/sh").expect("busybox");
         tar.into_inner().expect("an archive").flush().expect("it is written");
         let archive = archive.display().to_string();
-        let usual = "CMD [\"/bin/busybox\",\"sleep\",\"3600\"]";
-        self.must(&["import", "--change", usual, &archive, IMAGE]);
+        let changes = lines.iter().flat_map(|line| ["--change", line]);
+        let words: Vec<&str> =
+            ["import"].into_iter().chain(changes).chain([archive.as_str(), name]).collect();
+        self.must(&words);
     }
 
     fn docker(&self, words: &[&str]) -> std::io::Result<Output> {
@@ -134,6 +137,15 @@ impl Dockerd {
     pub(crate) fn has_ended(pid: i32) -> bool {
         kill(Pid::from_raw(pid), None).is_err()
     }
+}
+
+/// What the plugin is told of an engine at this socket.
+pub(crate) fn settings(socket: &Path) -> String {
+    format!(
+        "[plugins.config.containers]\nreconcile_s = 2\n\
+         [[plugins.config.containers.engine]]\nname = \"lab\"\nsocket = \"{}\"\n",
+        socket.display()
+    )
 }
 
 impl Drop for Dockerd {

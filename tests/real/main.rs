@@ -46,11 +46,13 @@ mod it {
 }
 mod killed_jobs;
 mod machine;
+mod middleman;
 mod names;
 mod package;
 mod passwords;
 mod place;
 mod pressure;
+mod redeploy;
 mod replication;
 mod scripts;
 mod snapshots;

@@ -24,11 +24,20 @@ use crate::engine;
 use crate::gate::{self, Gate};
 use crate::hand;
 use crate::identity;
+use crate::redeploy::examine::{Order, Pull};
 use crate::worker::Worker;
 
 /// How long the model is waited for: what was done here is then listed, too.
 const SETTLE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
+
+/// What holds for every change.
+pub(crate) struct Rules {
+    pub(crate) allowed: Allowed,
+    pub(crate) gate: Gate,
+    /// In which order, and from where, unless a call says so.
+    pub(crate) usual: (Order, Pull),
+}
 
 /// What is done to one container.
 struct Step {
@@ -48,9 +57,9 @@ pub(crate) fn apply(
     ctx: &Context,
     (verb, ask): (Verb, &Ask),
     target: &Target,
-    (allowed, gate): (&Allowed, Gate),
+    rules: &Rules,
 ) -> Result<Value, Fault> {
-    let steps = plan(verb, ask, look(target)?, allowed)?;
+    let steps = plan(verb, ask, look(target)?, &rules.allowed)?;
     if !ask.dry_run {
         let total = steps.iter().filter(|step| step.act.is_some()).count();
         let mut done = 0;
@@ -63,7 +72,7 @@ pub(crate) fn apply(
             done += 1;
             if step.must_be_well && !verb.is_backwards() {
                 ctx.progress_in("waiting until it is well", progress, "containers", &step.it.name);
-                gate::ready(ctx, &target.engine, &step.it.id, gate)
+                gate::ready(ctx, &target.engine, &step.it.id, rules.gate)
                     .map_err(|failed| failed.fault(&step.it.name))?;
             }
         }
@@ -175,8 +184,13 @@ fn act_on(
 
 /// Waits a moment until the model has heard of it: whoever looks next sees what was done.
 fn settle(engine: &Worker, act: Verb, id: &str) {
+    settle_until(|| act.is_done(engine.desk().model.containers().get(id)));
+}
+
+/// Waits a moment until something is so.
+pub(crate) fn settle_until(so: impl Fn() -> bool) {
     let end = Instant::now() + SETTLE;
-    while Instant::now() < end && !act.is_done(engine.desk().model.containers().get(id)) {
+    while Instant::now() < end && !so() {
         std::thread::sleep(LOOK);
     }
 }
@@ -206,7 +220,7 @@ mod tests {
     use crate::container::Phase;
 
     fn ask(args: &Value, verb: Verb) -> Result<Ask, Fault> {
-        Ask::read(args, verb.takes())
+        Ask::read(args, verb.takes(), (Order::default(), Pull::default()))
     }
 
     fn all(phases: &[Phase]) -> Vec<Container> {

@@ -5,9 +5,11 @@ use std::time::Duration;
 use sdk::{Fault, Value};
 use serde::Deserialize;
 
+use crate::change::Rules;
 use crate::change::allow::{Adopt, Allowed, own_ids};
 use crate::flap;
 use crate::gate::Gate;
+use crate::redeploy::examine::{Order, Pull};
 
 /// What can be configured. All of it may be absent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -37,11 +39,16 @@ pub(crate) struct Redeploy {
     health_timeout_s: u64,
     /// Seconds that one without a check has to run.
     stable_s: u64,
+    /// Which one is started first, or stopped.
+    order: Order,
+    /// Whether the registry is asked for a newer image.
+    pull: Pull,
 }
 
 impl Default for Redeploy {
     fn default() -> Self {
-        Self { health_timeout_s: 120, stable_s: 5 }
+        let (order, pull) = (Order::default(), Pull::default());
+        Self { health_timeout_s: 120, stable_s: 5, order, pull }
     }
 }
 
@@ -145,16 +152,22 @@ impl Config {
         flap::Rule { count: self.flap_count, window: Duration::from_secs(self.flap_s) }
     }
 
+    /// What holds for every change.
+    pub(crate) fn rules(&self) -> Rules {
+        let usual = (self.redeploy.order, self.redeploy.pull);
+        Rules { allowed: self.allowed(), gate: self.gate(), usual }
+    }
+
     /// What may be changed, by a process that is perhaps in a container itself.
-    pub(crate) fn allowed(&self) -> Allowed {
+    fn allowed(&self) -> Allowed {
         let read = |name: &str| std::fs::read_to_string(name).unwrap_or_default();
         let own = own_ids(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
         Allowed { adopt: self.adopt, protect: self.protect.clone(), own }
     }
 
     /// What a container that was started has to pass.
-    pub(crate) fn gate(&self) -> Gate {
-        let Redeploy { health_timeout_s, stable_s } = self.redeploy;
+    fn gate(&self) -> Gate {
+        let Redeploy { health_timeout_s, stable_s, .. } = self.redeploy;
         let [health, stable] = [health_timeout_s, stable_s].map(Duration::from_secs);
         Gate { health, stable }
     }
@@ -189,7 +202,7 @@ mod tests {
             (json!({"flap_s": u64::MAX}), "seconds"),
             (json!({"flap_count": 1}), "flap_count"),
             (json!({"redeploy": {"stable_s": 0}}), "seconds"),
-            (json!({"adopt": "some"}), "adopt"),
+            (json!({"adopt": "some"}), "some"),
             (json!({"protect": [""]}), "protect"),
             (json!({"engine": [{"name": "A B", "socket": "/x"}]}), "A B"),
             (json!({"engine": [{"name": "a", "socket": "x"}]}), "absolute"),

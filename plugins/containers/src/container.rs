@@ -150,6 +150,10 @@ pub(crate) struct Container {
     pub(crate) details: Details,
 }
 
+/// The label by which a container that was made here is found again: what it was made for.
+pub(crate) const ACTION: &str = "io.sysadmd.action";
+/// The label of one that was made to do the same as a lone one: its name.
+pub(crate) const REPLICA_OF: &str = "io.sysadmd.service";
 /// The label by which somebody says that a container is to run once and end.
 pub(crate) const ONE_SHOT: &str = "io.sysadmd.oneshot";
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::container::{Container, State};
+use crate::container::{Container, REPLICA_OF, State};
 use crate::identity;
 
 pub(crate) const PROJECT: &str = "com.docker.compose.project";
@@ -18,6 +18,16 @@ pub(crate) const SWARM_SERVICE: &str = "com.docker.swarm.service.name";
 /// Whether somebody has said by labels what a container belongs to.
 pub(crate) fn is_labelled(it: &Container) -> bool {
     [PROJECT, SWARM_SERVICE, SWARM_STACK].iter().any(|label| it.label(label).is_some())
+}
+
+/// The name that a lone container's service has: that of the one it does the same as. While one is
+/// replaced, two have its name with an ending.
+fn lone_name(it: &Container) -> &str {
+    let is_tag = |tag: &str| tag.len() == 8 && tag.bytes().all(|b| b.is_ascii_hexdigit());
+    let stem = [".new-", ".old-"].iter().find_map(|ending| {
+        it.name.rsplit_once(ending).filter(|(_, tag)| is_tag(tag)).map(|(stem, _)| stem)
+    });
+    it.label(REPLICA_OF).or(stem).unwrap_or(&it.name)
 }
 
 /// How several containers are as a whole, in the words of Docker Cloud.
@@ -111,7 +121,10 @@ impl Place {
             (Some(project), Some(name)) if !is_one_off => {
                 (self.uuid("service", &[project, name]), name.to_owned())
             }
-            _ => (self.uuid("lone", &[&it.name]), it.name.clone()),
+            _ => {
+                let name = lone_name(it);
+                (self.uuid("lone", &[name]), name.to_owned())
+            }
         }
     }
 
@@ -274,6 +287,18 @@ mod tests {
         assert_ne!(uuid("1"), elsewhere.service_of(&member("1", "shop", "web", Phase::Running)).0);
         assert_ne!(place().node(), elsewhere.node());
         assert_eq!(place().cluster(), elsewhere.cluster());
+    }
+
+    #[test]
+    fn a_lone_service_outlives_the_container_that_it_is() {
+        let named = |name: &str| place().service_of(&Container::new("1", name, "image"));
+        let web = named("web");
+        assert_eq!(named("web.old-0a1b2c3d"), web);
+        assert_eq!(named("web.new-0a1b2c3d"), web);
+        assert_ne!(named("web.new-today").0, web.0, "somebody's own name");
+        let mut other = Container::new("2", "web-2", "image");
+        other.labels.insert(REPLICA_OF.to_owned(), "web".to_owned());
+        assert_eq!(place().service_of(&other), web);
     }
 
     proptest! {

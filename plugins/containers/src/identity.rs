@@ -1,7 +1,19 @@
 //! Stable names: UUIDs that look like version 4 (the clients of Docker Cloud insist on it) and are
 //! the same after every restart. Pure.
 
+use std::io;
+
 use uuid::{Builder, Uuid};
+
+/// One that nobody else has.
+///
+/// # Errors
+/// When the kernel has no chance to give.
+pub(crate) fn random() -> io::Result<Uuid> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(Builder::from_random_bytes(bytes).into_uuid())
+}
 
 /// A container's: the beginning of the engine's id, so that whoever knows the short id of `docker
 /// ps` knows how it begins. An id that is none is hashed.

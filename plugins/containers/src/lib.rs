@@ -21,6 +21,8 @@ mod model;
 mod plugin;
 mod query;
 mod reader;
+mod redeploy;
+mod scale;
 mod show;
 mod signal;
 mod story;

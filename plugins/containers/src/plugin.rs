@@ -1,35 +1,31 @@
 //! From a call to its answer.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use sdk::{Context, Fault, FaultKind, Plugin, Request, Role, Value, json};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
-use crate::change::allow::Allowed;
 use crate::change::busy::Busy;
 use crate::change::target::{self, Named, Target};
 use crate::change::verb::Verb;
-use crate::change::{self, Ask};
+use crate::change::{self, Ask, Rules};
 use crate::config::Config;
 use crate::container::Container;
-use crate::gate::Gate;
 use crate::group::Place;
+use crate::redeploy::journal::Plan;
+use crate::redeploy::recover;
 use crate::worker::Worker;
-use crate::{kept, query, show};
+use crate::{kept, query, redeploy, scale, show};
 
 /// The plugin.
 #[derive(Default)]
 pub(crate) struct Containers {
     engines: OnceLock<Vec<Arc<Worker>>>,
-    rules: OnceLock<Rules>,
-    busy: Busy,
-}
-
-/// What holds for every change.
-struct Rules {
-    allowed: Allowed,
-    gate: Gate,
+    rules: OnceLock<Arc<Rules>>,
+    busy: Arc<Busy>,
 }
 
 /// What alerts can be brought up to date at once.
@@ -50,12 +46,18 @@ impl Plugin for Containers {
         }
         let raised: Vec<_> = engines.iter().flat_map(|it| it.raised()).take(ALERTS_MAX).collect();
         ctx.sync_alerts(&raised)?;
+        let rules = Arc::new(config.rules());
         for engine in &engines {
             engine.begin(ctx).map_err(cannot)?;
+            // Calls wait until this has returned, and then for these turns.
+            let turn = |plans: &[Plan]| {
+                self.busy.first_turn(plans.iter().map(|plan| plan.service).collect())
+            };
+            recover::begin(ctx, engine, &rules, turn).map_err(cannot)?;
         }
         // It starts once.
         self.engines.set(engines).ok();
-        self.rules.set(Rules { allowed: config.allowed(), gate: config.gate() }).ok();
+        self.rules.set(rules).ok();
         Ok(())
     }
 
@@ -237,14 +239,18 @@ impl Containers {
         let Some(rules) = self.rules.get() else {
             return Err(Fault::new(FaultKind::Unavailable, "the plugin has not started yet"));
         };
-        let Some(verb) = Verb::read(word) else { return Err(sdk::unknown_method(request)) };
-        let ask = Ask::read(&request.args, verb.takes())?;
+        let change = Change::read(word).ok_or_else(|| sdk::unknown_method(request))?;
+        let ask = Ask::read(&request.args, change.takes(), rules.usual)?;
         let target = self.target(&ask.named)?;
-        let turn = || self.busy.turn(ctx, target.services.clone());
+        let turn = || self.busy.turn(ctx, change.touches(&target, &ask));
         let _turn = if ask.dry_run { None } else { Some(turn()?) };
         // Whoever had the turn before may have changed what there is.
         let target = self.target(&ask.named)?;
-        change::apply(ctx, (verb, &ask), &target, (&rules.allowed, rules.gate))
+        match change {
+            Change::Verb(verb) => change::apply(ctx, (verb, &ask), &target, rules),
+            Change::Redeploy => redeploy::redeploy(ctx, &ask, &target, rules),
+            Change::Scale => scale::scale(ctx, &ask, &target, rules),
+        }
     }
 
     fn target(&self, named: &Named) -> Result<Target, Fault> {
@@ -256,6 +262,44 @@ impl Containers {
         let named = Named::Container(named.to_owned());
         let Target { engine, mut members, .. } = self.target(&named)?;
         members.pop().map(|it| (engine, it)).ok_or_else(Fault::internal)
+    }
+}
+
+/// What can be changed.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Verb(Verb),
+    Redeploy,
+    Scale,
+}
+
+impl Change {
+    fn read(word: &str) -> Option<Self> {
+        match word {
+            "redeploy" => Some(Self::Redeploy),
+            "scale" => Some(Self::Scale),
+            verb => Verb::read(verb).map(Self::Verb),
+        }
+    }
+
+    /// Which arguments it takes beside those that every one takes.
+    const fn takes(self) -> &'static [&'static str] {
+        match self {
+            Self::Verb(verb) => verb.takes(),
+            Self::Redeploy => &["timeout_s", "order", "pull", "reuse_volumes", "if_changed"],
+            Self::Scale => &["timeout_s", "to", "by"],
+        }
+    }
+
+    /// Which services it changes.
+    fn touches(self, target: &Target, ask: &Ask) -> BTreeSet<Uuid> {
+        let mut services = target.services.clone();
+        if matches!(self, Self::Redeploy) {
+            let users =
+                target.members.iter().flat_map(|it| redeploy::users(&target.engine, it, ask));
+            services.extend(users.map(|it| target.engine.place.service_of(&it).0));
+        }
+        services
     }
 }
 

@@ -147,6 +147,52 @@ pub(crate) fn node(place: &Place, up: bool, found: Option<usize>) -> Result<Draf
     draft("node.update", uri("node", place.node()), priority, (sentence, data))
 }
 
+/// What a redeploy of a container has come to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Redeployed<'a> {
+    /// It is new; the ids of its image before and now.
+    Done { from: &'a str, to: &'a str },
+    /// It was cut off when the new one had taken over already, and was finished later.
+    Finished,
+    /// It did not work, and the old one is as it was.
+    RolledBack { why: &'a str },
+    /// It did not work, and cannot be put back or finished.
+    Stuck { why: &'a str },
+}
+
+/// The event about a redeploy.
+pub(crate) fn redeployed(
+    place: &Place,
+    (name, service): (&str, Uuid),
+    what: Redeployed<'_>,
+) -> Result<Draft, Fault> {
+    let mut data = json!({
+        "name": name, "engine": place.engine, "parents": [uri("service", service)],
+    });
+    let (class, priority, sentence) = match what {
+        Redeployed::Done { from, to } => {
+            data["image"] = json!({ "from": from, "to": to });
+            ("redeploy.done", 1, format!("{name} was redeployed"))
+        }
+        Redeployed::Finished => (
+            "redeploy.done",
+            1,
+            format!("{name} was redeployed; the plugin had been ended meanwhile"),
+        ),
+        Redeployed::RolledBack { why } => (
+            "redeploy.rolled-back",
+            4,
+            format!("{name} was not redeployed and is as it was: {why}"),
+        ),
+        Redeployed::Stuck { why } => (
+            "redeploy.failed",
+            9,
+            format!("{name} was not redeployed, and somebody has to look: {why}"),
+        ),
+    };
+    draft(class, uri("service", service), priority, (sentence, data))
+}
+
 fn draft(
     class: &str,
     subject: String,

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::super::client::Client;
-use super::super::exit::Failure;
+use super::super::exit::{Exit, Failure};
 use super::super::output::{self, Style};
 
 /// What is to be changed: the argument of the call that names it.
@@ -69,6 +69,45 @@ pub(crate) enum ChangeCommand {
         #[arg(long)]
         volumes: bool,
     },
+    /// Replace them by new ones of their images as they are now; go back when one is not well
+    Redeploy {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        grace: Grace,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// How they are replaced.
+#[derive(Debug, Args)]
+pub(crate) struct How {
+    /// Whether the new one is started before the old one is stopped [default: as configured]
+    #[arg(long, value_parser = ["auto", "start-first", "stop-first"])]
+    order: Option<String>,
+    /// Whether the registry is asked for a newer image [default: as configured]
+    #[arg(long, value_parser = ["try", "always", "missing", "never"])]
+    pull: Option<String>,
+    /// Only those whose image is another by now
+    #[arg(long)]
+    if_changed: bool,
+    /// With new volumes instead of those without a name
+    #[arg(long)]
+    new_volumes: bool,
+}
+
+/// How many containers a service is to have.
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// Its name or uuid
+    service: String,
+    /// So many in all; with a sign so many more, or fewer
+    #[arg(allow_negative_numbers = true)]
+    count: String,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Which ones.
@@ -110,6 +149,17 @@ impl ChangeCommand {
                 args["volumes"] = volumes.into();
                 ("remove", which, args)
             }
+            Self::Redeploy { which, grace, how } => {
+                let mut args = timed(grace);
+                for (name, word) in [("order", how.order), ("pull", how.pull)] {
+                    if let Some(word) = word {
+                        args[name] = word.into();
+                    }
+                }
+                args["if_changed"] = how.if_changed.into();
+                args["reuse_volumes"] = (!how.new_volumes).into();
+                ("redeploy", which, args)
+            }
         }
     }
 }
@@ -141,6 +191,19 @@ pub(crate) async fn run(
         tell(style, verb, &answer)?;
     }
     Ok(())
+}
+
+/// Brings a service to a number of containers.
+pub(crate) async fn scale(client: &mut Client, scale: Scale, style: Style) -> Result<(), Failure> {
+    let number: i32 = scale.count.parse().map_err(|_| {
+        Failure::new(Exit::Usage, format!("{:?} is no number of containers", scale.count))
+            .with_hint("3 is three in all, +1 one more, -1 one fewer")
+    })?;
+    let is_change = scale.count.starts_with(['+', '-']);
+    let mut args = json!({ "service": scale.service, "dry_run": scale.dry_run });
+    args[if is_change { "by" } else { "to" }] = number.into();
+    let answer: Value = client.call("containers", "scale", args).await?;
+    tell(style, "scale", &answer)
 }
 
 fn tell(style: Style, verb: &str, answer: &Value) -> Result<(), Failure> {
@@ -205,6 +268,35 @@ mod tests {
             let which = which(&["web"], true);
             let remove = ChangeCommand::Remove { which, grace, force, volumes };
             run(&mut client, Kind::Container, remove, style).await.unwrap();
+        };
+        tokio::join!(script, ask);
+    }
+
+    #[tokio::test]
+    async fn a_sign_means_more_or_fewer() {
+        let fake = Fake::new();
+        let script = async {
+            let mut visitor = fake.accept().await;
+            for wanted in [json!({"to": 3}), json!({"by": 1}), json!({"by": -2})] {
+                let request = visitor.request("containers/scale").await;
+                for name in ["to", "by"] {
+                    assert_eq!(request["args"].get(name), wanted.get(name));
+                }
+                visitor.answer(&request, json!({"dry_run": false, "containers": []})).await;
+            }
+        };
+        let target = fake.target();
+        let ask = async {
+            let (mut client, _) = Client::open(&target).await.unwrap();
+            let style = Style::of_stdout(false);
+            for count in ["3", "+1", "-2"] {
+                let (service, count) = ("web".to_owned(), count.to_owned());
+                let wanted = Scale { service, count, dry_run: false };
+                scale(&mut client, wanted, style).await.unwrap();
+            }
+            let (service, count) = ("web".to_owned(), "many".to_owned());
+            let wrong = Scale { service, count, dry_run: false };
+            scale(&mut client, wrong, style).await.unwrap_err();
         };
         tokio::join!(script, ask);
     }

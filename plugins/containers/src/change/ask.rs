@@ -4,9 +4,12 @@ use sdk::{Fault, Value};
 use serde::Deserialize;
 
 use super::target::Named;
+use crate::redeploy::examine::{Order, Pull};
+use crate::redeploy::journal::Plan;
 
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an argument of its own")]
 pub(crate) struct Ask {
     pub(crate) named: Named,
     /// Only say what would be done.
@@ -18,10 +21,21 @@ pub(crate) struct Ask {
     pub(crate) force: bool,
     /// Also the volumes that have no name.
     pub(crate) volumes: bool,
+    pub(crate) order: Order,
+    pub(crate) pull: Pull,
+    /// Whether volumes that have no name go on in the new container.
+    pub(crate) reuse_volumes: bool,
+    /// Only when the image is another by now.
+    pub(crate) if_changed: bool,
+    /// So many containers in all.
+    pub(crate) to: Option<u32>,
+    /// So many more, or fewer.
+    pub(crate) by: Option<i32>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an argument of its own")]
 struct Args {
     container: Option<String>,
     service: Option<String>,
@@ -31,6 +45,12 @@ struct Args {
     signal: Option<String>,
     force: bool,
     volumes: bool,
+    order: Option<Order>,
+    pull: Option<Pull>,
+    reuse_volumes: Option<bool>,
+    if_changed: bool,
+    to: Option<u32>,
+    by: Option<i32>,
 }
 
 /// What every change takes; `action` is how classic clients say which.
@@ -39,11 +59,12 @@ const USUAL: [&str; 5] = ["container", "service", "stack", "dry_run", "action"];
 const TIMEOUT_S_MAX: u32 = 3_600;
 
 impl Ask {
-    /// Reads arguments; `takes` are those that this change takes beside the usual ones.
+    /// Reads arguments; `takes` are those that this change takes beside the usual ones, `usual` what a
+    /// redeploy does unless it is told.
     ///
     /// # Errors
     /// `bad-request` with what is wrong.
-    pub(crate) fn read(args: &Value, takes: &[&str]) -> Result<Self, Fault> {
+    pub(crate) fn read(args: &Value, takes: &[&str], usual: (Order, Pull)) -> Result<Self, Fault> {
         let wrong = |what: String| {
             Fault::bad_request(format!("the arguments are wrong: {what}"))
                 .with_hint("rpc/discover describes them")
@@ -73,9 +94,38 @@ impl Ask {
         if args.signal.as_deref().is_some_and(|signal| !is_signal(signal)) {
             return Err(wrong("`signal` is a name such as HUP, or a number".to_owned()));
         }
-        let (dry_run, timeout_s, force, volumes) =
-            (args.dry_run, args.timeout_s, args.force, args.volumes);
-        Ok(Self { named, dry_run, timeout_s, signal: args.signal, force, volumes })
+        Ok(Self {
+            named,
+            dry_run: args.dry_run,
+            timeout_s: args.timeout_s,
+            signal: args.signal,
+            force: args.force,
+            volumes: args.volumes,
+            order: args.order.unwrap_or(usual.0),
+            pull: args.pull.unwrap_or(usual.1),
+            reuse_volumes: args.reuse_volumes.unwrap_or(true),
+            if_changed: args.if_changed,
+            to: args.to,
+            by: args.by,
+        })
+    }
+
+    /// What is asked of those that use what a container's redeploy, which was cut off, has replaced.
+    pub(crate) fn again(plan: &Plan) -> Self {
+        Self {
+            named: Named::Container(plan.name.clone()),
+            dry_run: false,
+            timeout_s: plan.grace_s,
+            signal: None,
+            force: false,
+            volumes: false,
+            order: Order::Auto,
+            pull: Pull::Never,
+            reuse_volumes: !plan.drops_volumes,
+            if_changed: false,
+            to: None,
+            by: None,
+        }
     }
 }
 
@@ -93,7 +143,9 @@ mod tests {
 
     #[test]
     fn one_thing_is_named_and_nothing_unknown_is_passed_over() {
-        let read = |args: Value, takes: &[&str]| Ask::read(&args, takes);
+        let read = |args: Value, takes: &[&str]| {
+            Ask::read(&args, takes, (Order::default(), Pull::default()))
+        };
         let ask = read(json!({"action": "stop", "service": "web", "timeout_s": 0}), &["timeout_s"]);
         let ask = ask.unwrap();
         assert_eq!((ask.named, ask.timeout_s), (Named::Service("web".to_owned()), Some(0)));

@@ -1,7 +1,7 @@
 //! Turns: what is being changed is changed by one call at a time.
 
 use std::collections::BTreeSet;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sdk::{Context, Fault, FaultKind};
@@ -27,8 +27,8 @@ struct State {
 
 /// A turn; it ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    busy: &'a Busy,
+pub(crate) struct Turn {
+    busy: Arc<Busy>,
     keys: BTreeSet<Uuid>,
 }
 
@@ -37,7 +37,11 @@ impl Busy {
     ///
     /// # Errors
     /// `cancelled` when nobody waits any more; `too-many` when too many wait.
-    pub(crate) fn turn(&self, ctx: &Context, keys: BTreeSet<Uuid>) -> Result<Turn<'_>, Fault> {
+    pub(crate) fn turn(
+        self: &Arc<Self>,
+        ctx: &Context,
+        keys: BTreeSet<Uuid>,
+    ) -> Result<Turn, Fault> {
         let mut state = self.state();
         if !state.taken.is_disjoint(&keys) {
             if state.waiting >= WAITING_MAX {
@@ -58,7 +62,13 @@ impl Busy {
             return Err(Fault::new(FaultKind::Cancelled, "nothing was changed: it was aborted"));
         }
         state.taken.extend(&keys);
-        Ok(Turn { busy: self, keys })
+        Ok(Turn { busy: Arc::clone(self), keys })
+    }
+
+    /// Has them for itself at once, before anybody else is there.
+    pub(crate) fn first_turn(self: &Arc<Self>, keys: BTreeSet<Uuid>) -> Turn {
+        self.state().taken.extend(&keys);
+        Turn { busy: Arc::clone(self), keys }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -66,7 +76,7 @@ impl Busy {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.busy.state();
         state.taken.retain(|key| !self.keys.contains(key));

@@ -35,6 +35,20 @@ pub(crate) fn shares_with(it: &Container) -> impl Iterator<Item = &str> {
     network.into_iter().chain(volumes).chain(links).map(|name| name.trim_start_matches('/'))
 }
 
+/// Whether a container uses what goes with another when that is removed: its network, a link to it,
+/// or, when they go, too, its volumes.
+pub(crate) fn uses(other: &Container, it: &Container, volumes: bool) -> bool {
+    let is_it = |name: &str| name == it.name || name == it.id;
+    let details = &other.details;
+    let network = details.network.strip_prefix("container:").is_some_and(is_it);
+    let named =
+        |text: &String| is_it(text.split(':').next().unwrap_or_default().trim_start_matches('/'));
+    other.id != it.id
+        && (network
+            || details.links.iter().any(named)
+            || volumes && details.volumes_from.iter().any(named))
+}
+
 /// The services of its project that a container is to be started after, and whether they must be
 /// well by then.
 fn depends_on(it: &Container) -> impl Iterator<Item = (&str, bool)> {
