@@ -271,17 +271,12 @@ impl Machine {
 
     /// The disks, as of a revision.
     pub(crate) fn disks(&self) -> Value {
-        self.list("disks", &self.desk().disks)
+        story::list("disks", &self.epoch, &self.desk().disks)
     }
 
     /// The services, as of a revision.
     pub(crate) fn services(&self) -> Value {
-        self.list("services", &self.desk().services)
-    }
-
-    fn list<R: Clone + PartialEq + Serialize>(&self, name: &str, ledger: &Ledger<R>) -> Value {
-        let rows: Vec<&R> = ledger.rows().values().collect();
-        json!({ "epoch": self.epoch, "revision": ledger.revision(), name: rows })
+        story::list("services", &self.epoch, &self.desk().services)
     }
 
     /// The services.

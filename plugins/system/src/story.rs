@@ -7,7 +7,7 @@ use sdk::{
 use serde::Serialize;
 
 use crate::condition::{Change, Key, Raised, Verb};
-use crate::ledger;
+use crate::ledger::{self, Ledger};
 use crate::state::{self, Facts};
 
 /// How the machine is.
@@ -63,6 +63,16 @@ fn within(text: &str, most: usize) -> String {
     text[..end.unwrap_or_default()].to_owned()
 }
 
+/// A list as of a revision.
+pub(crate) fn list<R: Clone + PartialEq + Serialize>(
+    name: &str,
+    epoch: &str,
+    ledger: &Ledger<R>,
+) -> Value {
+    let rows: Vec<&R> = ledger.rows().values().collect();
+    json!({ "epoch": epoch, "revision": ledger.revision(), name: rows })
+}
+
 /// A list begins anew, with revisions of its own: whoever follows it asks for it again.
 pub(crate) fn renewed(list: &str, epoch: &str) -> Result<Draft, Fault> {
     let mut draft = Draft::new(sdk::class("system.list.renewed")?);
@@ -92,3 +102,6 @@ pub(crate) fn row<R: Serialize>(
     draft.data = data.into();
     Ok(draft)
 }
+
+#[cfg(test)]
+mod tests;
