@@ -23,6 +23,7 @@ mod man;
 pub(crate) mod output;
 pub(crate) mod plugin;
 mod plugins;
+mod policies;
 mod replication;
 mod service;
 mod sessions;
@@ -135,6 +136,9 @@ enum DaemonCommand {
     /// Show, take and destroy snapshots
     #[command(subcommand)]
     Snapshots(snapshots::SnapshotsCommand),
+    /// Show and change what takes snapshots by itself, and what stays of them
+    #[command(subcommand)]
+    Policies(policies::PoliciesCommand),
     /// Copy snapshots to another place, and see how that goes
     #[command(subcommand)]
     Replication(replication::ReplicationCommand),
@@ -260,6 +264,7 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Services { command } => containers::services(command, target, style).await,
         DaemonCommand::Stacks { command } => containers::stacks(command, target, style).await,
         DaemonCommand::Snapshots(command) => snapshots::run(command, target, style).await,
+        DaemonCommand::Policies(command) => policies::run(command, target, style).await,
         DaemonCommand::Replication(command) => replication::run(command, target, style).await,
         DaemonCommand::System(command) => system::run(command, target, style).await,
         DaemonCommand::Jobs(command) => jobs::run(command, target, style).await,

@@ -1,5 +1,7 @@
 //! `sysadmctl snapshots`: what the plugin `snapshot` does, for people.
 
+mod timeline;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -17,6 +19,11 @@ pub(crate) enum SnapshotsCommand {
     Datasets,
     /// Show the snapshots there are
     List {
+        /// Of this dataset only: its id, its name, or the path of a directory
+        dataset: Option<String>,
+    },
+    /// Show on which days there are snapshots
+    Timeline {
         /// Of this dataset only: its id, its name, or the path of a directory
         dataset: Option<String>,
     },
@@ -67,6 +74,12 @@ pub(crate) async fn run(
         SnapshotsCommand::List { dataset } => {
             let answer = list(&mut client, dataset).await?;
             output::table(style, &answer, "snapshots", &SNAPSHOTS)?;
+            tell_problems(style, &answer);
+            Ok(())
+        }
+        SnapshotsCommand::Timeline { dataset } => {
+            let answer = list(&mut client, dataset).await?;
+            timeline::show(style, &answer)?;
             tell_problems(style, &answer);
             Ok(())
         }

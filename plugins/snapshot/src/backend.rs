@@ -12,7 +12,9 @@
 //! * **Foreign stays.** A snapshot without this project's mark is listed and never destroyed.
 //! * **Durable on return.** What `create` and `destroy` report has survived a power cut already.
 
-mod durable;
+use std::collections::BTreeMap;
+
+pub(crate) mod durable;
 mod error;
 pub mod hold;
 mod lock;
@@ -71,6 +73,15 @@ pub trait Backend: Send + Sync {
         new: &NewSnapshot,
         witness: &dyn Witness,
     ) -> Result<Vec<Snapshot>>;
+
+    /// What holds snapshots of a dataset, by their identity: tags, or where the tool cannot list
+    /// them, how many there are.
+    fn holds(&self, dataset: &DatasetId) -> Result<BTreeMap<String, Vec<String>>>;
+
+    /// Whether [`Backend::unchanged_since`] can tell on this machine.
+    fn tells_changes(&self) -> bool {
+        false
+    }
 
     /// Whether the dataset is still what it was in this snapshot of it; `None` when the storage cannot
     /// tell. Says "no" rather than "yes" when in doubt.

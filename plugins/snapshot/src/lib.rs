@@ -9,6 +9,7 @@ pub mod backend;
 #[doc(hidden)]
 pub mod fuzzing;
 mod plugin;
+pub mod policy;
 
 use std::process::ExitCode;
 

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics when it fails")]
 
+#[path = "suite/kills.rs"]
+mod kills;
 #[path = "suite/link.rs"]
 mod link;
+#[path = "plugin/policies.rs"]
+mod policies;
 
 use std::cell::RefCell;
 use std::fs;

@@ -5,6 +5,9 @@
 
 #[path = "suite/cases.rs"]
 mod cases;
+#[path = "suite/kills.rs"]
+mod kills;
+#[allow(dead_code, reason = "what only the tests of the plugin's methods need")]
 #[path = "suite/link.rs"]
 mod link;
 #[path = "suite/real.rs"]
@@ -19,6 +22,7 @@ mod btrfs {
     use snapshot::backend::{Backend, NewSnapshot};
 
     use super::cases::{self, Bench, named, new};
+    use super::kills;
     use super::real::BtrfsBench;
 
     cases::suite!(BtrfsBench::new());
@@ -59,6 +63,21 @@ mod btrfs {
         let second = Btrfs.create(&place.id, &new("manual")).unwrap().remove(0);
         assert_eq!(Btrfs.list(&place.id).unwrap(), [first, second]);
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn killed_anywhere_a_policy_takes_each_slot_once() {
+        let bench = BtrfsBench::new();
+        let place = bench.fresh("data");
+        kills::taking(&place.id, &|_, work| work(&Btrfs));
+    }
+
+    #[test]
+    fn killed_anywhere_pruning_destroys_what_it_should_and_nothing_else() {
+        let bench = BtrfsBench::new();
+        let place = bench.fresh("data");
+        bench.foreign(&place, "theirs");
+        kills::pruning(&place.id, &|_, work| work(&Btrfs));
     }
 
     #[test]
@@ -111,9 +130,25 @@ mod zfs {
     use snapshot::backend::{Backend, NewSnapshot};
 
     use super::cases::{self, Bench, new};
+    use super::kills;
     use super::real::ZfsBench;
 
     cases::suite!(ZfsBench::new());
+
+    #[test]
+    fn killed_anywhere_a_policy_takes_each_slot_once() {
+        let bench = ZfsBench::new();
+        let place = bench.fresh("data");
+        kills::taking(&place.id, &|_, work| work(&Zfs));
+    }
+
+    #[test]
+    fn killed_anywhere_pruning_destroys_what_it_should_and_nothing_else() {
+        let bench = ZfsBench::new();
+        let place = bench.fresh("data");
+        bench.foreign(&place, "theirs");
+        kills::pruning(&place.id, &|_, work| work(&Zfs));
+    }
 
     #[test]
     fn what_create_and_destroy_report_survives_a_power_cut() {

@@ -57,6 +57,7 @@ macro_rules! each_target {
             machine::chosen_names machine::kernel_files machine::mount_table machine::process_files
             machine::tool_output machine::units
             snapshots::dataset_args snapshots::escape snapshots::mounts snapshots::names
+            snapshots::policy snapshots::policy_journal
             snapshots::records snapshots::tree_manifest snapshots::zfs_output
             ctl::connection ctl::lengths ctl::messages ctl::output ctl::plugin_output
         }

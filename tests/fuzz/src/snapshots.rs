@@ -11,6 +11,8 @@ use snapshot::backend::name::{
 use snapshot::backend::tree::manifest::{Entry, Node, Reader};
 use snapshot::backend::{DatasetId, NewSnapshot, SnapshotId};
 use snapshot::fuzzing;
+use snapshot::policy::schedule::{Timetable, due};
+use snapshot::policy::{journal, store};
 
 use crate::{line_and_rest, utf8};
 
@@ -144,4 +146,26 @@ pub fn dataset_args(data: &[u8]) {
     assert!(args.iter().all(|arg| !arg.is_empty() && !arg.contains(char::is_control)));
     let of_ours = |arg: &&String| matches!(arg.as_str(), "-o" | "-r");
     assert!(options.iter().filter(|arg| arg.starts_with('-')).all(|arg| of_ours(&arg)));
+}
+
+/// The file of a policy, and what its schedules then say.
+pub fn policy(data: &[u8]) {
+    let Ok(kept) = store::parse(data) else { return };
+    let text = serde_json::to_vec(&kept).unwrap();
+    assert_eq!(store::parse(&text).unwrap(), kept, "what is kept comes back");
+    let zone = kept.policy.zone().unwrap();
+    for schedule in &kept.policy.schedules {
+        let table = Timetable::read(schedule, zone).unwrap();
+        let now = DateTime::from_timestamp(1_795_299_600, 0).unwrap();
+        let found = due(&table, b"salt", kept.saved, now);
+        assert!(found.until <= now && found.slot.is_none_or(|slot| slot <= now));
+        assert!(found.next.is_none_or(|next| next > found.until));
+    }
+}
+
+/// The journal of policies, which a kill may have cut anywhere.
+pub fn policy_journal(data: &[u8]) {
+    let state = journal::read(data);
+    let whole = data.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    assert_eq!(journal::read(&data[..whole]), state, "what was cut off says nothing");
 }

@@ -9,6 +9,7 @@ mod ledger;
 pub mod transfer;
 mod volumes;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -125,6 +126,15 @@ impl Backend for Btrfs {
             }
         }
         Ok(made)
+    }
+
+    fn holds(&self, dataset: &DatasetId) -> Result<BTreeMap<String, Vec<String>>> {
+        let (system, _) = find(dataset)?;
+        Holds::all(system.mounts.iter().map(|mount| ledger::holds(mount)))
+    }
+
+    fn tells_changes(&self) -> bool {
+        true
     }
 
     fn unchanged_since(&self, id: &DatasetId, snapshot: &Snapshot) -> Result<Option<bool>> {

@@ -4,6 +4,7 @@
 //! A hold is not a lock: it outlives whoever put it there, and any number of tags may hold one
 //! snapshot. A back end refuses to destroy what is held.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,28 @@ impl Holds {
             entries.filter_map(name).filter(|tag| !tag.starts_with('.')).collect();
         tags.sort();
         Ok(tags)
+    }
+
+    /// All tags in these directories, by the identities they hold.
+    pub(super) fn all(
+        dirs: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for dir in dirs {
+            let entries = match fs::read_dir(&dir) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(|cause| Error::io("read the holds", cause))?,
+            };
+            for entry in entries {
+                let name = entry.map_err(|cause| Error::io("read the holds", cause))?.file_name();
+                let Ok(identity) = name.into_string() else { continue };
+                let tags = Self::at(&dir).tags(&identity)?;
+                if !tags.is_empty() {
+                    found.entry(identity).or_default().extend(tags);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// [`super::ErrorKind::Busy`] when a snapshot is held in any of these directories.

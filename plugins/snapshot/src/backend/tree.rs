@@ -15,7 +15,7 @@ mod sweep;
 pub mod transfer;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -294,6 +294,10 @@ impl Backend for Tree {
 
     fn list(&self, dataset: &DatasetId) -> Result<Vec<Snapshot>> {
         self.snapshots(self.find(dataset)?.id)
+    }
+
+    fn holds(&self, _: &DatasetId) -> Result<BTreeMap<String, Vec<String>>> {
+        Holds::all([self.store.holds()])
     }
 
     fn create_told(

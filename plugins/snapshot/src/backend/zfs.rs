@@ -125,6 +125,28 @@ impl Backend for Zfs {
         Ok(made)
     }
 
+    fn holds(&self, id: &DatasetId) -> Result<BTreeMap<String, Vec<String>>> {
+        let dataset = find(id)?;
+        let columns = "name,property,value,source";
+        let asked = "guid,userrefs";
+        let get = ["get", "-Hp", "-r", "-d", "1", "-o", columns, asked, &dataset.name];
+        let what = format!("list the holds of {}", dataset.name);
+        let answer = expect(tool("zfs")?.run(&get)?, &what)?;
+        let held = parse::properties(&answer)?.into_values().filter_map(|properties| {
+            let value = |name: &str| properties.get(name).map(|(value, _)| value.clone());
+            // Old tools cannot list the tags themselves.
+            let count = value("userrefs").filter(|count| count != "0" && count != "-")?;
+            Some((value("guid")?, vec![format!("{count} holds of ZFS")]))
+        });
+        Ok(held.collect())
+    }
+
+    fn tells_changes(&self) -> bool {
+        // OpenZFS knows how much was written; zfs-fuse does not know the property at all.
+        let usage = tool("zfs").and_then(|zfs| zfs.run(&["get"]));
+        usage.is_ok_and(|usage| usage.error.contains("written"))
+    }
+
     fn unchanged_since(&self, id: &DatasetId, snapshot: &Snapshot) -> Result<Option<bool>> {
         let dataset = find(id)?;
         let property = format!("written@{}", snapshot.name);

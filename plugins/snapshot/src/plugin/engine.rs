@@ -1,6 +1,6 @@
 //! The back ends together: which one is meant, the work, and the events about it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -22,6 +22,9 @@ use crate::backend::{
 
 /// Bytes of a dataset's id, name or path: what a path has at most (`PATH_MAX`).
 const NAME_BYTES_MAX: usize = 4096;
+
+/// So many failures in a row are told one by one.
+const TOLD_EACH: u32 = 4;
 
 /// All back ends of this machine.
 pub(super) struct Engine {
@@ -158,13 +161,46 @@ impl Engine {
                 Ok(made)
             }
             Err(error) => {
-                if events::is_failure(&error) {
-                    let row = self.failed(&dataset.id);
-                    tell(ctx, events::failed(occasion(ctx), dataset, &error, row));
-                }
+                self.tell_failure(ctx, dataset, &error);
                 Err(faults::of(ctx, &format!("snapshot of {}", dataset.name), &error))
             }
         }
+    }
+
+    /// Counts a failure of a dataset and tells it: the first ones, then each time there are twice as
+    /// many.
+    pub(super) fn tell_failure(&self, ctx: &Context, dataset: &Dataset, error: &Error) {
+        if events::is_failure(error) {
+            let row = self.failed(&dataset.id);
+            if row <= TOLD_EACH || row.is_power_of_two() {
+                tell(ctx, events::failed(occasion(ctx), dataset, error, row));
+            }
+        }
+    }
+
+    /// How often in a row a dataset has failed.
+    pub(super) fn in_a_row(&self, dataset: &DatasetId) -> u32 {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(dataset).copied().unwrap_or(0)
+    }
+
+    /// What holds the snapshots of a dataset.
+    pub(super) fn holds(&self, dataset: &Dataset) -> Result<BTreeMap<String, Vec<String>>> {
+        self.backend(dataset.kind).holds(&dataset.id)
+    }
+
+    /// Whether a dataset is still what it was in a snapshot of it, if its back end can tell.
+    pub(super) fn unchanged_since(
+        &self,
+        dataset: &Dataset,
+        one: &Snapshot,
+    ) -> Result<Option<bool>> {
+        self.backend(dataset.kind).unchanged_since(&dataset.id, one)
+    }
+
+    /// Destroys a snapshot. Whoever asks tells it.
+    pub(super) fn remove(&self, ctx: &Context, id: &SnapshotId) -> Result<Snapshot> {
+        self.backend(id.dataset.kind()).destroy_told(id, ctx)
     }
 
     /// Destroys a snapshot and tells everybody once that is durable.
@@ -174,8 +210,8 @@ impl Engine {
         id: &SnapshotId,
     ) -> std::result::Result<Snapshot, Fault> {
         let backend = self.backend(id.dataset.kind());
-        let gone = backend
-            .destroy_told(id, ctx)
+        let gone = self
+            .remove(ctx, id)
             .map_err(|error| faults::of(ctx, &format!("destroy {id}"), &error))?;
         let dataset = named(backend, &id.dataset);
         tell(ctx, events::destroyed(occasion(ctx), &dataset, &gone));
@@ -203,7 +239,8 @@ impl Engine {
         self.tree.find_path(&path)
     }
 
-    fn tell_created(&self, ctx: &Context, dataset: &Dataset, made: &[Snapshot]) {
+    /// Tells everybody of new snapshots.
+    pub(super) fn tell_created(&self, ctx: &Context, dataset: &Dataset, made: &[Snapshot]) {
         let on = occasion(ctx);
         let names = if made.len() > 1 {
             self.backend(dataset.kind).datasets().unwrap_or_default()
@@ -253,7 +290,7 @@ pub(super) fn now() -> DateTime<Utc> {
 
 /// Publishes what can be published. The work is done by now: an event that cannot be told must not
 /// make it look undone.
-fn tell(ctx: &Context, draft: std::result::Result<Draft, Fault>) {
+pub(super) fn tell(ctx: &Context, draft: std::result::Result<Draft, Fault>) {
     if let Err(fault) = draft.and_then(|draft| ctx.publish(&draft)) {
         ctx.log(Level::Error, &format!("an event could not be published: {fault}"));
     }

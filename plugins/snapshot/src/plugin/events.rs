@@ -138,14 +138,15 @@ fn described(on: Occasion<'_>, snapshot: &Snapshot) -> Value {
     data
 }
 
-fn merge(into: &mut Value, more: &Value) {
+/// Adds the members of one object to another.
+pub(super) fn merge(into: &mut Value, more: &Value) {
     if let (Some(into), Some(more)) = (into.as_object_mut(), more.as_object()) {
         into.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
 }
 
 /// `Fri Nov 21 22:20:00 UTC 2026`.
-fn unix_date(at: DateTime<Utc>) -> String {
+pub(super) fn unix_date(at: DateTime<Utc>) -> String {
     at.format("%a %b %e %H:%M:%S UTC %Y").to_string()
 }
 

@@ -175,7 +175,8 @@ pub(super) fn register(engine: &Engine, ctx: &Context, request: &Request) -> Res
     Ok(json!({ "dataset": dataset }))
 }
 
-fn args<T: for<'a> Deserialize<'a>>(request: &Request) -> Result<T, Fault> {
+/// The arguments of a call, and nothing else.
+pub(super) fn args<T: for<'a> Deserialize<'a>>(request: &Request) -> Result<T, Fault> {
     // No arguments at all are as good as none.
     let given = if request.args.is_null() { json!({}) } else { request.args.clone() };
     serde_json::from_value(given).map_err(|error| {
