@@ -158,6 +158,8 @@ pub(super) fn by_itself(ctx: &Context, keeper: &Arc<Keeper>, kept: &Kept) {
         }
         return;
     }
+    // Now, and not when it was looked at last: it may have jumped before the plan was made.
+    keeper.look_at_clock(ctx);
     if let Some(why) = keeper.doubt() {
         return refuse(ctx, keeper, kept, &why);
     }
@@ -201,6 +203,7 @@ pub(super) fn by_name(
             .with_retry_after_ms(2000));
     };
     let plan = plan(keeper, kept).map_err(|error| faults::of(ctx, "plan", &error))?;
+    keeper.look_at_clock(ctx);
     check(keeper, &plan, wanted, is_approved)?;
     let outcome = carry_out(ctx, keeper, kept, &plan)
         .map_err(|error| faults::of(ctx, "write down what is begun", &error))?;

@@ -338,6 +338,104 @@ fn what_is_held_stays_and_says_by_whom() {
     assert_eq!(link.call("snapshot/prune", &prune).unwrap()["destroyed"], 3);
 }
 
+#[test]
+fn a_list_that_fails_destroys_nothing_and_says_so_once() {
+    let (mut link, _, id) = aged(&[5, 4, 3, 2, 1], &json!({ "last": 1 }));
+    let seen = plan(&mut link, id);
+    let snaps = link.dir.join("state/store/snaps");
+    let of_it = fs::read_dir(&snaps).unwrap().next().unwrap().unwrap().path();
+    let aside = link.dir.join("aside");
+    fs::rename(&of_it, &aside).unwrap();
+    fs::write(&of_it, "no directory").unwrap();
+    let broken = plan(&mut link, id);
+    assert_eq!((&broken["destroy"], &broken["owned"]), (&json!(0), &json!(0)));
+    assert_eq!(broken["problems"].as_array().unwrap().len(), 1, "{broken}");
+    let prune = json!({ "id": id, "plan": seen["plan"] });
+    let fault = link.call("snapshot/prune", &prune).unwrap_err();
+    assert_eq!(fault["details"]["reason"], "incomplete", "{fault}");
+    // By itself it tells that, and again only when something else is wrong.
+    enable(&mut link, id, true);
+    while !link.events.iter().any(|event| event["class"] == "snapshot.prune-blocked") {
+        plan(&mut link, id);
+    }
+    enable(&mut link, id, false);
+    enable(&mut link, id, true);
+    // More than the time after which it has looked again.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    enable(&mut link, id, false);
+    let told = link.events.iter().filter(|event| event["class"] == "snapshot.prune-blocked");
+    assert_eq!(told.count(), 1);
+    fs::remove_file(&of_it).unwrap();
+    fs::rename(&aside, &of_it).unwrap();
+    assert_eq!(plan(&mut link, id)["plan"], seen["plan"]);
+}
+
+/// Has the policy's schedules and pruning count, or not.
+fn enable(link: &mut Link, id: Uuid, is_enabled: bool) {
+    let listed = link.call("snapshot/policy_list", &json!({ "id": id })).unwrap();
+    let mut policy = listed["policies"][0]["policy"].clone();
+    policy["enabled"] = json!(is_enabled);
+    link.call("snapshot/policy_save", &json!({ "policy": policy })).unwrap();
+}
+
+/// The plugin with a clock that `set` sets, by this much against the true one.
+fn with_clock(dir: &std::path::Path) -> (Link, impl Fn(&str) + use<>) {
+    let libraries = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"];
+    let library = libraries.map(|folder| format!("{folder}/faketime/libfaketimeMT.so.1"));
+    let library = library.iter().find(|path| fs::exists(path).unwrap()).unwrap_or_else(|| {
+        panic!(
+            "libfaketime is missing: apt-get update && \
+             apt-get install -y --no-install-recommends faketime"
+        )
+    });
+    let file = dir.join("clock");
+    fs::write(&file, "+0").unwrap();
+    let watcher = [
+        "/usr/bin/env".to_owned(),
+        format!("LD_PRELOAD={library}"),
+        format!("FAKETIME_TIMESTAMP_FILE={}", file.display()),
+        "FAKETIME_NO_CACHE=1".to_owned(),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+    ];
+    let link = Link::watched(&watcher.map(Into::into), dir).unwrap();
+    (link, move |offset| fs::write(&file, offset).unwrap())
+}
+
+#[test]
+fn a_clock_that_jumps_destroys_nothing_and_keeps_the_order() {
+    let (link, data, id) = aged(&[3, 2, 1], &json!({ "max_age_s": 30 * 86_400 }));
+    let dir = link.end();
+    let (mut link, set) = with_clock(&dir);
+    assert_eq!(plan(&mut link, id)["destroy"], 0);
+    enable(&mut link, id, true);
+    for (jump, expected) in [("+3650d", 2), ("-366d", 0)] {
+        set(jump);
+        let told = link.await_clock(&mut |link| drop(plan(link, id)));
+        assert_eq!(told["data"]["trusted"], false, "{told}");
+        let seen = plan(&mut link, id);
+        assert_eq!(seen["destroy"], expected, "{jump}: {seen}");
+        assert!(seen["clock_doubt"].as_str().unwrap().contains("jumped"));
+        let prune = json!({ "id": id, "plan": seen["plan"] });
+        let fault = link.call("snapshot/prune", &prune).unwrap_err();
+        assert_eq!(fault["details"]["reason"], "clock", "{fault}");
+        // Taking goes on, and the storage knows the order.
+        let run = json!({ "id": id, "label": "jumped" });
+        link.call("snapshot/policy_run", &run).unwrap();
+        set("+0");
+        let told = link.await_clock(&mut |link| drop(plan(link, id)));
+        assert_eq!(told["data"]["trusted"], true, "{told}");
+    }
+    let listed = link.call("snapshot/list", &json!({ "dataset": data })).unwrap();
+    let snapshots = listed["snapshots"].as_array().unwrap();
+    let labels: Vec<&Value> = snapshots.iter().map(|one| &one["label"]).collect();
+    assert_eq!(labels, ["daily", "daily", "daily", "jumped", "jumped"]);
+    // The one of ten years ahead stays, and is in nobody's way.
+    let seen = plan(&mut link, id);
+    assert_eq!(seen["snapshots"][3]["reasons"][0], json!({ "rule": "future" }));
+    link.end();
+    fs::remove_dir_all(dir).unwrap();
+}
+
 /// A directory as the place to be killed on.
 fn on_a_directory(case: impl Fn(&snapshot::backend::DatasetId, kills::Using<'_>)) {
     let data = Link::fresh();

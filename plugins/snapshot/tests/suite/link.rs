@@ -55,6 +55,17 @@ impl Link {
         }
     }
 
+    /// What it says next about the clock; `ask` has what it says meanwhile read.
+    pub(crate) fn await_clock(&mut self, ask: &mut dyn FnMut(&mut Self)) -> Value {
+        loop {
+            let at = self.events.iter().position(|it| it["class"] == "snapshot.clock-suspect");
+            if let Some(event) = at.and_then(|at| self.events.remove(at)) {
+                return event;
+            }
+            ask(self);
+        }
+    }
+
     /// Ends it and leaves its directory.
     pub(crate) fn end(mut self) -> PathBuf {
         self.stays = true;
