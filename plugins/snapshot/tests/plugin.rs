@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics when it fails")]
 
+#[allow(dead_code, reason = "what only the tests on real file systems need")]
 #[path = "suite/kills.rs"]
 mod kills;
 #[path = "suite/link.rs"]

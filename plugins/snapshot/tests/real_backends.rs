@@ -124,16 +124,93 @@ mod btrfs {
 }
 
 mod zfs {
+    use std::collections::BTreeSet;
     use std::fs;
 
+    use kit::lab::{command, must};
+    use serde_json::{Value, json};
     use snapshot::backend::zfs::Zfs;
     use snapshot::backend::{Backend, NewSnapshot};
+    use uuid::Uuid;
 
     use super::cases::{self, Bench, new};
     use super::kills;
-    use super::real::ZfsBench;
+    use super::link::Link;
+    use super::real::{ZfsBench, zfs_when_idle};
 
     cases::suite!(ZfsBench::new());
+
+    /// The snapshots that a plan would destroy, and the plan.
+    fn condemned(link: &mut Link, id: Uuid) -> (BTreeSet<String>, Value) {
+        let plan = link.call("snapshot/prune_plan", &json!({ "id": id })).unwrap();
+        let rows = plan["snapshots"].as_array().unwrap();
+        let gone = rows.iter().filter(|row| row["keep"] == false);
+        (gone.map(|row| row["snapshot"].as_str().unwrap().to_owned()).collect(), plan)
+    }
+
+    #[test]
+    fn a_listing_that_is_cut_or_fails_destroys_nothing_it_should_not() {
+        let bench = ZfsBench::new();
+        let place = bench.fresh("data");
+        bench.foreign(&place, "theirs");
+        let (mut link, id) = kills::aged(&Zfs, &place.id, &[5, 4, 3, 2, 1], &json!({ "last": 1 }));
+        let (expected, whole) = condemned(&mut link, id);
+        assert_eq!(expected.len(), 4);
+        let (real, path) = (link.dir.join("zfs.real"), command("zfs", "zfs-fuse"));
+        let path = fs::canonicalize(path.get_program()).unwrap();
+        fs::copy(&path, &real).unwrap();
+        let mut refused = 0;
+        // What the list of snapshots consists of, cut behind each line, and said to be all or not.
+        for (lines, code) in (0..60).map(|lines| (lines, 0)).chain([(30, 1), (0, 255)]) {
+            let fake = link.dir.join("zfs");
+            let real = real.display();
+            let script = format!(
+                "#!/bin/sh\ncase \"$*\" in *createtxg*) {real} \"$@\" | head -n {lines}; \
+                 exit {code};; esac\nexec {real} \"$@\"\n"
+            );
+            fs::write(&fake, script).unwrap();
+            must("chmod", "coreutils", &["0755", fake.to_str().unwrap()]);
+            let [fake, over] = [&fake, &path].map(|path| path.to_str().unwrap());
+            must("mount", "mount", &["--bind", fake, over]);
+            let (cut, plan) = condemned(&mut link, id);
+            must("umount", "mount", &[over]);
+            assert!(cut.is_subset(&expected), "{lines} lines: {plan}");
+            if plan["problems"] != json!([]) {
+                assert_eq!(cut.len(), 0, "{plan}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 10, "{refused}");
+        let prune = json!({ "id": id, "plan": whole["plan"] });
+        assert_eq!(link.call("snapshot/prune", &prune).unwrap()["destroyed"], 4);
+        assert!(bench.inventory().iter().any(|name| name.ends_with("@theirs")));
+    }
+
+    #[test]
+    fn what_is_in_use_or_held_stays_and_goes_later() {
+        let bench = ZfsBench::new();
+        let place = bench.fresh("data");
+        let (mut link, id) = kills::aged(&Zfs, &place.id, &[4, 3, 2, 1], &json!({ "last": 1 }));
+        let (gone, _) = condemned(&mut link, id);
+        let named = Zfs.list(&place.id).unwrap();
+        let full = |at: usize| format!("lab/data@{}", named[at].name);
+        must("zfs", "zfs-fuse", &["clone", &full(0), "lab/clone"]);
+        must("zfs", "zfs-fuse", &["hold", "somebody", &full(1)]);
+        let (without, plan) = condemned(&mut link, id);
+        assert_eq!((gone.len(), without.len()), (3, 2));
+        assert!(plan["snapshots"][1]["why"].as_str().unwrap().contains("1 holds of ZFS"));
+        let prune = json!({ "id": id, "plan": plan["plan"] });
+        let answer = link.call("snapshot/prune", &prune).unwrap();
+        assert_eq!(answer["destroyed"], 1);
+        let left = answer["left"].as_array().unwrap();
+        assert_eq!(left.len(), 1, "{answer}");
+        assert!(left[0]["message"].as_str().unwrap().len() > 10, "{answer}");
+        zfs_when_idle(&["destroy", "lab/clone"]);
+        must("zfs", "zfs-fuse", &["release", "somebody", &full(1)]);
+        let (_, plan) = condemned(&mut link, id);
+        let prune = json!({ "id": id, "plan": plan["plan"] });
+        assert_eq!(link.call("snapshot/prune", &prune).unwrap()["destroyed"], 2);
+    }
 
     #[test]
     fn killed_anywhere_a_policy_takes_each_slot_once() {

@@ -93,6 +93,26 @@ pub(crate) fn pruning(dataset: &DatasetId, using: Using<'_>) {
     fs::remove_dir_all(dir).unwrap();
 }
 
+/// A plugin with a policy that has a snapshot of each of these ages in days, and does nothing by
+/// itself.
+pub(crate) fn aged(
+    backend: &dyn Backend,
+    dataset: &DatasetId,
+    ages: &[i64],
+    retention: &Value,
+) -> (Link, Uuid) {
+    let (dir, policy) = (Link::fresh(), Uuid::new_v4());
+    for age in ages {
+        backend.create(dataset, &marked(policy, *age)).unwrap();
+    }
+    prepare(&dir, dataset, policy, &json!([]), retention);
+    let path = dir.join(format!("state/policies/{policy}.json"));
+    let mut kept: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    kept["policy"]["enabled"] = json!(false);
+    fs::write(path, kept.to_string()).unwrap();
+    (Link::begin(&Value::Null, &dir), policy)
+}
+
 /// Runs a case once for each place of each call, until one is not hit; how many were, by call.
 fn everywhere(
     mut case: impl FnMut((&str, usize)) -> bool,
@@ -113,7 +133,7 @@ fn everywhere(
 fn prepare(dir: &Path, dataset: &DatasetId, policy: Uuid, schedules: &Value, retention: &Value) {
     let policies = dir.join("state/policies");
     let _there = fs::remove_dir_all(&policies);
-    fs::create_dir(&policies).unwrap();
+    fs::create_dir_all(&policies).unwrap();
     let kept = json!({
         "revision": 1,
         "saved": Utc::now() - TimeDelta::hours(2),

@@ -121,7 +121,7 @@ fn zfs(args: &[&str]) -> String {
 }
 
 /// For what unmounts: FUSE closes files a moment after their last user did.
-fn zfs_when_idle(args: &[&str]) {
+pub(crate) fn zfs_when_idle(args: &[&str]) {
     wait_for(&format!("zfs {args:?}"), || {
         command("zfs", "zfs-fuse").args(args).output().unwrap().status.success()
     });
