@@ -15,7 +15,7 @@ pub(crate) enum ReplicationCommand {
     /// Show what is copied where, and how that went the last time
     Tasks,
     /// Add a task: which snapshots are copied where
-    Add(AddOptions),
+    Add(Box<AddOptions>),
     /// Forget a task; snapshots and copies stay
     Remove(Which),
     /// Let a task run again
@@ -80,6 +80,42 @@ pub(crate) struct AddOptions {
     /// Only say what it would do
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    other: OtherMachine,
+}
+
+/// Another machine, reached by SSH.
+#[derive(Debug, Args)]
+pub(crate) struct OtherMachine {
+    /// The machine that the copies go to
+    #[arg(long, value_name = "HOST", conflicts_with = "from_host",
+          requires_all = ["identity", "known_hosts"])]
+    to_host: Option<String>,
+    /// The machine that the datasets are on
+    #[arg(long, value_name = "HOST", requires_all = ["identity", "known_hosts"])]
+    from_host: Option<String>,
+    /// Its SSH port
+    #[arg(long, default_value_t = 22, value_name = "PORT")]
+    port: u16,
+    /// Whom to log in as
+    #[arg(long, default_value = "root", value_name = "USER")]
+    user: String,
+    /// The file with the private key, as the daemon's machine has it
+    #[arg(long, value_name = "FILE")]
+    identity: Option<String>,
+    /// The file that the other machine's host key is in
+    #[arg(long, value_name = "FILE")]
+    known_hosts: Option<String>,
+}
+
+impl OtherMachine {
+    /// As a task names a machine.
+    fn ssh(&self, host: &str) -> Value {
+        json!({
+            "host": host, "port": self.port, "user": self.user,
+            "identity": self.identity, "known_hosts": self.known_hosts,
+        })
+    }
 }
 
 /// What to carry out.
@@ -117,7 +153,7 @@ pub(crate) async fn run(
     let client = &mut client;
     match command {
         ReplicationCommand::Tasks => show(client, "task_list", "tasks", &TASKS, style).await,
-        ReplicationCommand::Add(options) => add(client, options, style).await,
+        ReplicationCommand::Add(options) => add(client, *options, style).await,
         ReplicationCommand::Plan(which) => {
             let task = find(client, &which.task).await?;
             let answer = ask(client, "plan", json!({ "task": task })).await?;
@@ -183,7 +219,7 @@ async fn show(
 }
 
 async fn add(client: &mut Client, options: AddOptions, style: Style) -> Result<(), Failure> {
-    let task = json!({
+    let mut task = json!({
         "title": options.title,
         "sources": options.sources,
         "target": { "root": options.root },
@@ -193,6 +229,12 @@ async fn add(client: &mut Client, options: AddOptions, style: Style) -> Result<(
         "intermediate": options.intermediate,
         "rate_bytes_per_s": options.rate,
     });
+    if let Some(host) = &options.other.to_host {
+        task["target"]["ssh"] = options.other.ssh(host);
+    }
+    if let Some(host) = &options.other.from_host {
+        task["source_ssh"] = options.other.ssh(host);
+    }
     let args = json!({ "task": task, "dry_run": options.dry_run });
     let answer = ask(client, "task_save", args).await?;
     if style.json {

@@ -81,6 +81,8 @@ enum Role {
         /// Which one
         name: String,
     },
+    /// Be the other side of another machine's replication, as the forced command of an SSH key
+    Serve(Served),
     /// Print the manual page, or the completions of a shell, for a package
     #[command(hide = true, subcommand)]
     Write(Written),
@@ -94,6 +96,27 @@ enum Role {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+}
+
+/// What another machine may do here.
+#[derive(Debug, Clone, Args)]
+struct Served {
+    /// Speak on standard input and output
+    #[arg(long, required = true)]
+    stdio: bool,
+    /// Copies may go to this directory or ZFS dataset and what is below it; may be repeated
+    #[arg(long = "root", value_name = "TARGET")]
+    roots: Vec<String>,
+    /// This dataset may be read, by id, name or path; may be repeated
+    #[arg(long = "from", value_name = "DATASET")]
+    sources: Vec<String>,
+    /// Where the plugin snapshot keeps snapshots of directories
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/sysadmd/plugin-state/snapshot/store"
+    )]
+    store: PathBuf,
 }
 
 /// A backup, and of what.
@@ -146,6 +169,10 @@ pub(super) fn main() -> ExitCode {
             ));
             ExitCode::from(EX_USAGE)
         }),
+        Some(Role::Serve(served)) => {
+            let Served { roots, sources, store, stdio: _ } = served;
+            replication::serve_stdio(&replication::serve::Limits { roots, sources, store })
+        }
         Some(Role::Write(what)) => write(&what),
         Some(Role::Backup(archive)) => keep(archive, true),
         Some(Role::Restore(archive)) => keep(archive, false),

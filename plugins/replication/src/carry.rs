@@ -301,6 +301,8 @@ impl Desk<'_> {
             identity: identity.to_owned(),
             name: name.to_owned(),
             root: self.task.target.root.clone(),
+            source_ssh: self.task.source_ssh.clone(),
+            target_ssh: self.task.target.ssh.clone(),
             generation: self.task.standing(self.dataset).generation,
             run: self.live.now().id,
             since: (self.clock)(),

@@ -6,7 +6,10 @@
 
 pub mod btrfs;
 pub mod child;
+pub mod frame;
+pub mod remote;
 pub mod tree;
+pub mod words;
 pub mod zfs;
 
 use std::collections::HashSet;
@@ -22,6 +25,7 @@ use uuid::Uuid;
 
 use crate::plan::{Conflict, Copied, Original, Step};
 use crate::run::Basis;
+use remote::{Found, Remote, Ssh};
 
 /// Why a step did not come to its end.
 #[derive(Debug)]
@@ -118,29 +122,81 @@ pub struct Destination<'a> {
     pub generation: u32,
 }
 
-/// Both ends of the copies of a dataset on this machine. `store` is where the snapshot plugin keeps
-/// snapshots of directories.
-pub fn open(
-    dataset: &DatasetId,
+/// From where to where.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    /// The machine that is read from; none: this one.
+    pub from: Option<&'a Ssh>,
+    /// The machine that is written to; none: this one.
+    pub to: Option<&'a Ssh>,
+    /// Where there.
+    pub destination: Destination<'a>,
+}
+
+/// Both ends of the copies of a dataset.
+pub struct Ends {
+    /// The dataset's name now.
+    pub name: String,
+    /// Where it is read.
+    pub source: Box<dyn Source>,
+    /// Where its copies are written.
+    pub target: Box<dyn Target>,
+}
+
+/// Opens both ends. `store` is where the snapshot plugin of this machine keeps snapshots of
+/// directories.
+pub fn open(dataset: &DatasetId, way: Way<'_>, store: &Path) -> Result<Ends> {
+    let (name, source): (String, Box<dyn Source>) = match way.from {
+        None => (find(dataset.as_str(), store)?.name, source(dataset, store)?),
+        Some(ssh) => {
+            let (sender, found) = remote::Sender::open(Remote::connect(ssh)?, dataset.as_str())?;
+            (found.name, Box::new(sender))
+        }
+    };
+    let target: Box<dyn Target> = match way.to {
+        None => target((dataset, &name), way.destination, store, way.from.is_none())?,
+        Some(ssh) => {
+            let to = (way.destination.root, way.destination.generation);
+            Box::new(remote::Receiver::open(Remote::connect(ssh)?, dataset, &name, to)?)
+        }
+    };
+    Ok(Ends { name, source, target })
+}
+
+/// Where a dataset of this machine is read.
+pub fn source(dataset: &DatasetId, store: &Path) -> Result<Box<dyn Source>> {
+    Ok(match dataset.kind() {
+        Kind::Zfs => Box::new(zfs::Sender::new(dataset.clone())),
+        Kind::Btrfs => Box::new(btrfs::Sender::new(dataset.clone())),
+        Kind::Tree => Box::new(tree::Sender::new(dataset, store)?),
+    })
+}
+
+/// Where copies of a dataset of this name are written on this machine; `both` when it is read here,
+/// too.
+pub fn target(
+    (dataset, name): (&DatasetId, &str),
     to: Destination<'_>,
     store: &Path,
-) -> Result<(Box<dyn Source>, Box<dyn Target>)> {
-    let name = name_of(dataset, store)?;
-    let origin = Origin::new(dataset, &name, to.generation);
+    both: bool,
+) -> Result<Box<dyn Target>> {
+    let origin = Origin::new(dataset, name, to.generation);
     Ok(match dataset.kind() {
-        Kind::Zfs => (
-            Box::new(zfs::Sender::new(dataset.clone())),
-            Box::new(zfs::Receiver::new(to.root, origin, &name)?),
-        ),
-        Kind::Btrfs => (
-            Box::new(btrfs::Sender::new(dataset.clone())),
-            Box::new(btrfs::Receiver::new(Path::new(to.root), origin)?),
-        ),
-        Kind::Tree => {
-            let receiver = tree::Receiver::new(dataset, Path::new(to.root), store)?;
-            (Box::new(tree::Sender::new(dataset, store)?), Box::new(receiver))
-        }
+        Kind::Zfs => Box::new(zfs::Receiver::new(to.root, origin, both.then_some(name))?),
+        Kind::Btrfs => Box::new(btrfs::Receiver::new(Path::new(to.root), origin)?),
+        Kind::Tree => Box::new(tree::Receiver::new(dataset, Path::new(to.root), store)?),
     })
+}
+
+/// The dataset that somebody means, on this machine or another.
+pub fn known(text: &str, from: Option<&Ssh>, store: &Path) -> Result<Found> {
+    match from {
+        None => {
+            let found = find(text, store)?;
+            Ok(Found { id: found.id.to_string(), name: found.name })
+        }
+        Some(ssh) => Ok(remote::Sender::open(Remote::connect(ssh)?, text)?.1),
+    }
 }
 
 /// What a copy is a copy of, and what its place is called when it has none yet.
@@ -204,11 +260,6 @@ pub fn find(text: &str, store: &Path) -> Result<Dataset> {
             text.escape_debug()
         ),
     ))
-}
-
-/// The name a dataset has now.
-pub fn name_of(dataset: &DatasetId, store: &Path) -> Result<String> {
-    Ok(find(dataset.as_str(), store)?.name)
 }
 
 fn datasets(kind: Kind, store: &Path) -> Result<Vec<Dataset>> {

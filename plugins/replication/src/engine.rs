@@ -15,7 +15,7 @@ use snapshot::backend::{DatasetId, Error, ErrorKind, Result};
 use uuid::Uuid;
 
 use crate::carry::{Desk, Herald, Live};
-use crate::ends::{self, Destination, Halt};
+use crate::ends::{self, Destination, Ends, Halt, Way};
 use crate::holds::{Hold, Ledger, Side};
 use crate::journal::{Journal, RUNS_MAX, Record};
 use crate::plan::{self, Conflict, Copied, Original, Outlook};
@@ -142,8 +142,12 @@ impl Engine {
     /// Lets go of one hold.
     pub(crate) fn let_go(&self, hold: &Hold) -> Result<()> {
         let id: DatasetId = hold.dataset.parse()?;
-        let to = Destination { root: &hold.root, generation: hold.generation };
-        let (source, target) = ends::open(&id, to, &self.store)?;
+        let way = Way {
+            from: hold.source_ssh.as_ref(),
+            to: hold.target_ssh.as_ref(),
+            destination: Destination { root: &hold.root, generation: hold.generation },
+        };
+        let Ends { source, target, .. } = ends::open(&id, way, &self.store)?;
         let tag = hold.role.tag(hold.task);
         match hold.side {
             Side::Source => source.release(&hold.identity, &tag)?,
@@ -163,10 +167,7 @@ impl Engine {
 
     fn prospect(&self, task: &Task, dataset: &str) -> Result<Prospect> {
         let id: DatasetId = dataset.parse()?;
-        let name = ends::name_of(&id, &self.store)?;
-        let generation = task.standing(dataset).generation;
-        let to = Destination { root: &task.target.root, generation };
-        let (source, target) = ends::open(&id, to, &self.store)?;
+        let Ends { name, source, target } = ends::open(&id, task.way(dataset), &self.store)?;
         let originals = source.originals()?;
         let keys = originals.iter().map(|original| original.key.clone()).collect();
         let look = target.look(&keys)?;
@@ -225,11 +226,9 @@ impl Engine {
         let run = Run::new(task.id, &task.title, why, now());
         let mut busy = locked(&self.busy);
         if let Some(dataset) = task.sources.iter().find(|dataset| busy.contains_key(*dataset)) {
-            let name =
-                ends::find(dataset, &self.store).map_or_else(|_| dataset.clone(), |d| d.name);
             return Err(Error::new(
                 ErrorKind::Busy,
-                format!("A run is at work on {name}. Try again when it has ended."),
+                format!("A run is at work on {dataset}. Try again when it has ended."),
             ));
         }
         locked(&self.journal)
@@ -294,9 +293,7 @@ impl Begun<'_> {
         let mut wait = 1;
         loop {
             match self.dataset(task, dataset, herald) {
-                Err(Halt::Failed(error))
-                    if error.kind() == ErrorKind::Busy && wait <= WAIT_MAX_S =>
-                {
+                Err(Halt::Failed(error)) if passes(&error, task) && wait <= WAIT_MAX_S => {
                     herald.retry(&self.now(), &error, wait);
                     let until = Instant::now() + Duration::from_secs(wait);
                     while Instant::now() < until && !herald.unwanted() && !self.live.is_cancelled()
@@ -313,14 +310,9 @@ impl Begun<'_> {
     fn dataset(&self, task: &Task, dataset: &str, herald: &dyn Herald) -> Outcome {
         let engine = self.engine;
         let id: DatasetId = dataset.parse()?;
-        let name = ends::name_of(&id, &engine.store)?;
-        self.live.change(|run| {
-            dataset.clone_into(&mut run.dataset);
-            run.dataset_name = name;
-        });
-        let generation = task.standing(dataset).generation;
-        let to = Destination { root: &task.target.root, generation };
-        let (source, target) = ends::open(&id, to, &engine.store)?;
+        self.live.change(|run| dataset.clone_into(&mut run.dataset));
+        let Ends { name, source, target } = ends::open(&id, task.way(dataset), &engine.store)?;
+        self.live.change(|run| run.dataset_name = name);
         let desk = Desk {
             task,
             dataset,
@@ -367,6 +359,12 @@ impl Engine {
         }
         written.map_err(|cause| kept("write the journal", cause))
     }
+}
+
+/// Whether it may be otherwise in a moment: something is in use, or a connection broke off.
+fn passes(error: &Error, task: &Task) -> bool {
+    let remote = task.source_ssh.is_some() || task.target.ssh.is_some();
+    error.kind() == ErrorKind::Busy || remote && error.kind() == ErrorKind::Unavailable
 }
 
 fn failure(end: &End) -> Option<Failure> {

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::ends::remote::Ssh;
 use crate::state_file;
 
 /// Which end a snapshot is at.
@@ -57,6 +58,10 @@ pub(crate) struct Hold {
     pub(crate) name: String,
     /// Where the task's copies go, so that the hold can be let go without the task.
     pub(crate) root: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source_ssh: Option<Ssh>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target_ssh: Option<Ssh>,
     pub(crate) generation: u32,
     pub(crate) run: Uuid,
     pub(crate) since: DateTime<Utc>,
@@ -145,6 +150,8 @@ mod tests {
             identity: "ab".to_owned(),
             name: "first".to_owned(),
             root: "/backup".to_owned(),
+            source_ssh: None,
+            target_ssh: None,
             generation: 1,
             run: Uuid::new_v4(),
             since: DateTime::UNIX_EPOCH,

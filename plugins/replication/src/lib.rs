@@ -16,9 +16,11 @@ mod meter;
 pub mod plan;
 mod plugin;
 pub mod run;
+pub mod serve;
 mod state_file;
 pub mod task;
 
+use std::io;
 use std::process::ExitCode;
 
 /// The plugin's manifest: its methods, event classes and limits.
@@ -28,4 +30,15 @@ pub const MANIFEST: &str = include_str!("../manifest.json");
 /// is to exit with.
 pub fn run() -> ExitCode {
     sdk::serve(MANIFEST, plugin::Replication::default())
+}
+
+/// Answers another machine's replication on standard input and output until it ends; returns what the
+/// process is to exit with.
+pub fn serve_stdio(limits: &serve::Limits) -> ExitCode {
+    let mut talk = ends::frame::Talk::new(io::stdin(), io::BufWriter::new(io::stdout()));
+    match serve::serve(&mut talk, limits) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The other side hears of it by the end of its pipe.
+        Err(_) => ExitCode::FAILURE,
+    }
 }

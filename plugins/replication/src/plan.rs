@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A snapshot of the dataset that is copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Original {
     /// What it is called here by the storage: half of a snapshot's id.
     pub identity: String,
@@ -26,7 +26,7 @@ pub struct Original {
 }
 
 /// A snapshot at the target, in the place of the dataset that is copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copied {
     /// What it is called there by the storage.
     pub identity: String,
@@ -78,7 +78,7 @@ pub struct Rules {
 }
 
 /// One snapshot to send.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The snapshot it is sent as the difference to; none: whole.
     pub from: Option<Original>,
@@ -105,7 +105,7 @@ pub enum Trouble {
 }
 
 /// A target that does not fit its source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflict {
     /// What was found.
     pub trouble: Trouble,

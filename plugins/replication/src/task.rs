@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::ends::remote::Ssh;
+use crate::ends::{Destination, Way};
 use crate::plan::{Initial, Intermediate, Original, Rules};
 use crate::state_file;
 
@@ -38,6 +40,9 @@ pub enum Select {
 pub struct Place {
     /// A directory on a btrfs, a ZFS dataset, or a directory for copies of directories.
     pub root: String,
+    /// The machine it is on; none: this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<Ssh>,
 }
 
 /// What was decided about one of its datasets.
@@ -64,6 +69,9 @@ pub struct Task {
     pub title: String,
     /// The datasets, by id.
     pub sources: Vec<String>,
+    /// The machine that the datasets are on; none: this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ssh: Option<Ssh>,
     /// Where their copies go.
     pub target: Place,
     /// Which snapshots.
@@ -104,6 +112,9 @@ pub struct Wish {
     pub title: String,
     /// The datasets, by id, name or path.
     pub sources: Vec<String>,
+    /// The machine that the datasets are on; none: this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ssh: Option<Ssh>,
     /// Where their copies go.
     pub target: Place,
     /// Which snapshots.
@@ -143,6 +154,14 @@ impl Wish {
         if root.is_empty() || root.len() > ROOT_MAX || root.chars().any(char::is_control) {
             return Err(format!("`target.root` has 1 to {ROOT_MAX} characters"));
         }
+        if self.source_ssh.is_some() && self.target.ssh.is_some() {
+            return Err(
+                "one of both sides is this machine: `source_ssh` or `target.ssh`".to_owned()
+            );
+        }
+        for ssh in self.source_ssh.iter().chain(&self.target.ssh) {
+            ssh.check()?;
+        }
         if self.labels.len() > 32 || self.labels.iter().any(|label| label.len() > 64) {
             return Err("`labels` are at most 32, of at most 64 bytes each".to_owned());
         }
@@ -164,6 +183,7 @@ impl Wish {
             id: self.id.unwrap_or_else(Uuid::new_v4),
             title: self.title,
             sources,
+            source_ssh: self.source_ssh,
             target: self.target,
             snapshots: self.snapshots,
             labels: self.labels,
@@ -181,6 +201,13 @@ impl Task {
     pub fn wants(&self, original: &Original) -> bool {
         let label = || original.label.as_ref().is_some_and(|label| self.labels.contains(label));
         (self.snapshots == Select::All || original.ours) && (self.labels.is_empty() || label())
+    }
+
+    /// From where to where a dataset is copied.
+    pub fn way(&self, dataset: &str) -> Way<'_> {
+        let generation = self.standing(dataset).generation;
+        let destination = Destination { root: &self.target.root, generation };
+        Way { from: self.source_ssh.as_ref(), to: self.target.ssh.as_ref(), destination }
     }
 
     /// What was decided about a dataset.
@@ -253,7 +280,7 @@ mod tests {
             (Wish { title: String::new(), ..wish() }, "title"),
             (Wish { title: "a\nb".to_owned(), ..wish() }, "title"),
             (Wish { sources: Vec::new(), ..wish() }, "sources"),
-            (Wish { target: Place { root: "x".repeat(2000) }, ..wish() }, "target.root"),
+            (Wish { target: Place { root: "x".repeat(2000), ssh: None }, ..wish() }, "target.root"),
             (Wish { rate_bytes_per_s: Some(1), ..wish() }, "rate_bytes_per_s"),
             (Wish { labels: vec!["x".repeat(65)], ..wish() }, "labels"),
         ] {

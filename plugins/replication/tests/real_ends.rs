@@ -9,6 +9,44 @@ mod bench;
 mod cases;
 #[path = "suite/killed.rs"]
 mod killed;
+#[path = "suite/remote.rs"]
+mod remote;
+
+mod ssh {
+    use super::bench::{BtrfsBench, TreeBench, ZfsBench};
+    use super::remote;
+
+    #[test]
+    fn directories_are_pushed_and_pulled() {
+        remote::over_ssh(&TreeBench::new());
+    }
+
+    #[test]
+    fn btrfs_is_pushed_and_pulled() {
+        remote::over_ssh(&BtrfsBench::new());
+    }
+
+    #[test]
+    fn zfs_is_pushed_and_pulled() {
+        remote::over_ssh(&ZfsBench::new());
+    }
+
+    #[test]
+    fn a_conversation_that_is_cut_leaves_no_half_directory() {
+        remote::cut_at_every_frame(&TreeBench::new());
+    }
+
+    #[test]
+    fn a_conversation_that_is_cut_leaves_no_half_subvolume() {
+        remote::cut_at_every_frame(&BtrfsBench::new());
+    }
+
+    #[test]
+    fn what_the_other_side_is_not_for_it_refuses() {
+        remote::limits_hold(&TreeBench::new());
+        remote::limits_hold(&BtrfsBench::new());
+    }
+}
 
 mod tree {
     use super::bench::TreeBench;

@@ -25,6 +25,7 @@ pub mod logins;
 pub mod machine;
 pub mod mutate;
 pub mod plugins;
+pub mod replication;
 pub mod snapshots;
 pub mod words;
 
@@ -56,9 +57,10 @@ macro_rules! each_target {
             logins::certificate logins::pam_answer logins::pam_question logins::pem_files logins::redact logins::resource logins::scope
             machine::chosen_names machine::kernel_files machine::mount_table machine::process_files
             machine::tool_output machine::units
+            replication::replication_frames replication::replication_journal replication::replication_words
             snapshots::dataset_args snapshots::escape snapshots::mounts snapshots::names
             snapshots::policy snapshots::policy_journal
-            snapshots::records snapshots::tree_manifest snapshots::zfs_output
+            snapshots::records snapshots::tree_manifest snapshots::tree_stream snapshots::zfs_output
             ctl::connection ctl::lengths ctl::messages ctl::output ctl::plugin_output
         }
     };

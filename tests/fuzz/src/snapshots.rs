@@ -49,6 +49,15 @@ pub fn tree_manifest(data: &[u8]) {
     }
 }
 
+/// A snapshot of a directory as another machine sends it.
+pub fn tree_stream(data: &[u8]) {
+    let Some(pieces) = fuzzing::tree_stream(data) else { return };
+    // Whatever was said, no piece has more than came, and the last one ends the stream.
+    let bytes: usize = pieces.iter().map(|(_, _, bytes)| bytes.len()).sum();
+    assert!(!pieces.is_empty() && bytes < data.len());
+    assert!(pieces.iter().all(|(_, size, bytes)| bytes.len() as u64 <= *size));
+}
+
 fn is_inside(path: &[u8]) -> bool {
     let name = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
     path.is_empty() || path.split(|byte| *byte == b'/').all(name)

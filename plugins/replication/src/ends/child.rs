@@ -2,8 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use snapshot::backend::{Error, Result};
@@ -50,6 +51,20 @@ impl Tool {
         Ok(Self { child, what: what.to_owned(), said, explain })
     }
 
+    /// Ends it, if it has not ended by itself; the error is what it said then.
+    pub fn end(&mut self) -> Result<()> {
+        // It closes its output a moment before it ends.
+        for _ in 0..20 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return self.wait();
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let _dead = self.child.kill();
+        let _dead = self.child.wait();
+        Ok(())
+    }
+
     /// Waits for its end; the error is what it said.
     fn wait(&mut self) -> Result<()> {
         let status = self.child.wait().map_err(|cause| io_failed(&self.what, cause))?;
@@ -73,6 +88,20 @@ impl Drop for Tool {
         // Both fail when it has ended already.
         let _dead = self.child.kill();
         let _dead = self.child.wait();
+    }
+}
+
+/// Starts a program that reads and writes.
+pub fn both(
+    mut command: Command,
+    what: &str,
+    explain: Explain,
+) -> Result<(Tool, ChildStdin, ChildStdout)> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut tool = Tool::start(command, what, explain)?;
+    match (tool.child.stdin.take(), tool.child.stdout.take()) {
+        (Some(input), Some(output)) => Ok((tool, input, output)),
+        _ => Err(failed("The program has no pipes.")),
     }
 }
 

@@ -95,7 +95,9 @@ impl Receiver {
         if !root.is_absolute() {
             return bad(format!("The target {} is not an absolute path.", root.display()));
         }
-        let same = root == source || root.canonicalize().ok() == source.canonicalize().ok();
+        // What does not exist is no other place's other name.
+        let real = root.canonicalize().ok();
+        let same = root == source || real.is_some() && real == source.canonicalize().ok();
         if same {
             return bad("The target is the store that the snapshots are in already.".to_owned());
         }

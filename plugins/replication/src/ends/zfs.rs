@@ -94,8 +94,9 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Below `root`, which must exist and have nothing to do with the source `name`.
-    pub fn new(root: &str, origin: Origin, name: &str) -> Result<Self> {
+    /// Below `root`, which must exist and have nothing to do with the source `name`, when that is of
+    /// this machine.
+    pub fn new(root: &str, origin: Origin, name: Option<&str>) -> Result<Self> {
         let bad = |sentence: String| Err(Error::new(ErrorKind::BadRequest, sentence));
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._:- ".contains(c);
         if root.starts_with(['/', '-']) || root.is_empty() || !root.chars().all(plain) {
@@ -104,6 +105,7 @@ impl Receiver {
                 root.escape_debug()
             ));
         }
+        let Some(name) = name else { return Ok(Self { root: root.to_owned(), origin }) };
         if format!("{root}/").starts_with(&format!("{name}/")) {
             return bad(format!("The target {root} lies in the source {name}."));
         }

@@ -2,7 +2,6 @@
 
 use sdk::{Context, Fault, FaultKind, Request, Value, json};
 use serde::Deserialize;
-use snapshot::backend::{DatasetId, Kind};
 use uuid::Uuid;
 
 use super::args::{self, Nothing};
@@ -73,15 +72,15 @@ pub(super) fn list(engine: &Engine, request: &Request) -> Result<Value, Fault> {
 pub(super) fn save(engine: &Engine, ctx: &Context, request: &Request) -> Result<Value, Fault> {
     let asked: Save = args::read(request)?;
     asked.task.check().map_err(Fault::bad_request)?;
-    let mut sources = Vec::new();
+    let mut sources: Vec<String> = Vec::new();
     for text in &asked.task.sources {
-        let found = ends::find(text, engine.store())
+        let found = ends::known(text, asked.task.source_ssh.as_ref(), engine.store())
             .map_err(|error| faults::of(ctx, "find a dataset", &error))?;
         if !sources.contains(&found.id) {
             sources.push(found.id);
         }
     }
-    let kinds: Vec<Kind> = sources.iter().map(DatasetId::kind).collect();
+    let kinds: Vec<Option<&str>> = sources.iter().map(|id| id.split(':').next()).collect();
     if kinds.windows(2).any(|pair| matches!(pair, [a, b] if a != b)) {
         return Err(Fault::bad_request("the datasets of one task are of one kind of storage"));
     }
@@ -90,8 +89,7 @@ pub(super) fn save(engine: &Engine, ctx: &Context, request: &Request) -> Result<
         return Err(Fault::new(FaultKind::Conflict, "the task is running")
             .with_hint("cancel the run, or wait for its end"));
     }
-    let ids = sources.iter().map(ToString::to_string).collect();
-    let task = asked.task.settle(ids, old.as_ref());
+    let task = asked.task.settle(sources, old.as_ref());
     let (datasets, mut errors) = native::prospects(engine, ctx, &task);
     if !errors.is_empty() {
         return Err(errors.remove(0));

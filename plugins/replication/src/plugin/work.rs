@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sdk::{Context, Draft, Fault, FaultKind, Level, Request, Value, json};
 use serde::Deserialize;
-use snapshot::backend::{Error, ErrorKind};
+use snapshot::backend::Error;
 use uuid::Uuid;
 
 use super::{args, events, faults, native, tasks};
@@ -132,7 +132,9 @@ fn outcome(ctx: &Context, end: End) -> Result<Run, Fault> {
 /// What a task copies, for people.
 fn names(engine: &Engine, task: &Task) -> String {
     match task.sources.as_slice() {
-        [one] => ends::find(one, engine.store()).map_or_else(|_| one.clone(), |found| found.name),
+        [one] if task.source_ssh.is_none() => {
+            ends::find(one, engine.store()).map_or_else(|_| one.clone(), |found| found.name)
+        }
         _ => task.title.clone(),
     }
 }
@@ -174,7 +176,6 @@ impl Herald for Teller<'_> {
     }
 
     fn retry(&self, run: &Run, error: &Error, seconds: u64) {
-        debug_assert_eq!(error.kind(), ErrorKind::Busy, "only what is in use is tried again");
         tell(self.ctx, events::retry(run, &error.to_string(), seconds));
     }
 

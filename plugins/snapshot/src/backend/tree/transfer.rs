@@ -225,31 +225,16 @@ impl Incoming {
     /// Reads a whole stream into the store's workspace, and believes nothing that it has not hashed.
     pub fn take(&mut self, stream: &mut dyn Read) -> Result<()> {
         let workspace = self.workspace.as_ref().ok_or_else(over)?;
-        let mut magic = vec![0; MAGIC.len()];
-        stream.read_exact(&mut magic).map_err(cut)?;
-        if magic != MAGIC {
-            return Err(Error::failed("What was received is not a snapshot of a directory."));
-        }
-        loop {
-            let (kind, hash, size) = head(stream)?;
+        let store = &self.store;
+        let found = pieces(stream, |kind, hash, size, body| {
             let name = if kind == b'B' { "blob" } else { "manifest" };
-            if kind == b'M' && size > MANIFEST_MAX {
-                return Err(Error::failed("The manifest received is too long."));
-            }
             let path = workspace.path().join(name);
-            write(&path, &hash, stream.take(size), size)?;
+            write(&path, hash, body, size)?;
             let failed = |cause: io::Error| Error::io("write to the snapshot store", cause);
-            if kind == b'B' {
-                self.store.adopt_blob(&path, &hash, size).map_err(failed)?;
-                continue;
-            }
-            self.manifest = Some(hash);
-            let mut more = [0];
-            return match stream.read(&mut more).map_err(cut)? {
-                0 => Ok(()),
-                _ => Err(Error::failed("More was received than belongs to the snapshot.")),
-            };
-        }
+            if kind == b'B' { store.adopt_blob(&path, hash, size).map_err(failed) } else { Ok(()) }
+        })?;
+        self.manifest = Some(found);
+        Ok(())
     }
 
     /// Returns when all of it is on the disk.
@@ -308,6 +293,35 @@ impl Drop for Incoming {
         let _marked = self.store.want_sweep("a copy was not finished");
         let _closed = workspace.close();
         let _swept = sweep::recover(&self.store, &Nobody);
+    }
+}
+
+/// Takes a stream apart: each blob and then the manifest is handed on, with its hash, its size and the
+/// bytes that are said to be it. Returns the manifest's hash.
+pub(crate) fn pieces(
+    stream: &mut dyn Read,
+    mut each: impl FnMut(u8, &blake3::Hash, u64, &mut dyn Read) -> Result<()>,
+) -> Result<blake3::Hash> {
+    let mut magic = vec![0; MAGIC.len()];
+    stream.read_exact(&mut magic).map_err(cut)?;
+    if magic != MAGIC {
+        return Err(Error::failed("What was received is not a snapshot of a directory."));
+    }
+    loop {
+        let (kind, hash, size) = head(stream)?;
+        if kind == b'M' && size > MANIFEST_MAX {
+            return Err(Error::failed("The manifest received is too long."));
+        }
+        let mut body = stream.take(size);
+        each(kind, &hash, size, &mut body)?;
+        if kind == b'B' {
+            continue;
+        }
+        let mut more = [0];
+        return match stream.read(&mut more).map_err(cut)? {
+            0 => Ok(hash),
+            _ => Err(Error::failed("More was received than belongs to the snapshot.")),
+        };
     }
 }
 
