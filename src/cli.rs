@@ -25,6 +25,7 @@ pub(crate) mod plugin;
 mod plugins;
 mod policies;
 mod replication;
+mod rules;
 mod service;
 mod sessions;
 mod setup;
@@ -175,6 +176,9 @@ enum DaemonCommand {
     /// Make, show and delete URLs that do one thing when they are called
     #[command(subcommand)]
     Triggers(triggers::TriggersCommand),
+    /// Make, show and delete rules: calls that are made when something happens
+    #[command(subcommand)]
+    Rules(rules::RulesCommand),
     /// Show and end the sessions of web logins
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
@@ -273,6 +277,7 @@ async fn perform(command: DaemonCommand, target: &Target, style: Style) -> Resul
         DaemonCommand::Roles => tokens::roles(target, style).await,
         DaemonCommand::Sinks(command) => sinks::run(command, target, style).await,
         DaemonCommand::Triggers(command) => triggers::run(command, target, style).await,
+        DaemonCommand::Rules(command) => rules::run(command, target, style).await,
         DaemonCommand::Sessions(command) => sessions::run(command, target, style).await,
         DaemonCommand::Keys(command) => keys::run(command, target, style).await,
         DaemonCommand::Deprecations(command) => deprecations::run(command, target, style).await,

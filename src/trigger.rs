@@ -1,11 +1,13 @@
-//! Floor 1: what a call of a trigger must be like: pure.
+//! Floor 1: what a call of a trigger must be like, and when a rule acts: pure.
 //!
 //! It knows the formats in which senders sign, which payload is meant, how often may be called and
 //! whose turn it is. It must not know who calls, from where, nor what is done then: `dispatch` asks
 //! it, with the time and what has been until now.
 
 pub mod gate;
+pub mod moments;
 pub mod payload;
+pub mod rule;
 pub mod signature;
 pub mod turns;
 

@@ -570,6 +570,7 @@ async fn answer_action(
         "rpc/tokens" => tokens::answer(dispatch, principal, action, args).await,
         "rpc/sinks" => sinks::answer(dispatch, action, args).await,
         "rpc/triggers" => orders::answer::answer(dispatch, asked, action).await,
+        "rpc/rules" => orders::rules::answer::answer(dispatch, asked, action).await,
         "rpc/alerts" => alerts::answer(dispatch, asked, action).await,
         "rpc/sessions" => sessions::answer(dispatch, action, args).await,
         "rpc/settings" => settings::answer(dispatch, principal, action, args).await,

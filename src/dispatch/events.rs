@@ -12,7 +12,7 @@ use super::{Asked, Dispatch};
 use crate::access::Principal;
 use crate::bus::{Bus, own_class};
 use crate::sight::{Interest, Sight};
-use crate::store::{PAGE_MAX, Query};
+use crate::store::{OrderChange, PAGE_MAX, Query};
 
 /// The source of events that clients fire.
 const SOURCE: &str = "client";
@@ -60,6 +60,15 @@ fn default_class() -> String {
 
 /// Records an event in the name of a client.
 pub(super) async fn fire(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Json, Fault> {
+    fire_with(dispatch, asked, None).await
+}
+
+/// The same in one step with a change of an order, both or neither.
+pub(super) async fn fire_with(
+    dispatch: &Dispatch,
+    asked: &Asked<'_>,
+    change: Option<OrderChange>,
+) -> Result<Json, Fault> {
     let fire: Fire = read(&asked.request.args)?;
     let class = Class::parse(&fire.class).map_err(|error| Fault::bad_request(error.to_string()))?;
     let Some(own) = own_class(class.as_str()).filter(|own| own.source == SOURCE && own.family)
@@ -78,9 +87,16 @@ pub(super) async fn fire(dispatch: &Dispatch, asked: &Asked<'_>) -> Result<Json,
     let priority = Some(priority.unwrap_or(declared.priority_default).min(declared.priority_max));
     let draft = Draft { class, subject, priority, message, data };
     let bus = &dispatch.0.bus;
-    let event = if declared.retain == Retain::Log {
+    let event = if let (Retain::Log, Some(change)) = (declared.retain, change.clone()) {
+        let entry = Some(asked.deed(&[]).entry("done"));
+        bus.publish_order(SOURCE, draft, (entry, change)).await?
+    } else if declared.retain == Retain::Log {
         bus.publish_audited(SOURCE, draft, asked.deed(&[]).entry("done")).await?
     } else {
+        // What is not kept is recorded with nothing: before it is fired that it was.
+        if let Some(change) = change {
+            dispatch.0.orders.keep(change).await?;
+        }
         let journal = dispatch.0.access.journal();
         journal.record(&asked.deed(&[]), "done").await?;
         bus.publish(SOURCE, draft, declared.retain).await?

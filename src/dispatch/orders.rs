@@ -1,4 +1,4 @@
-//! Orders: what is done later in somebody's name, when a URL is called.
+//! Orders: what is done later in somebody's name, when a URL is called or something happens.
 //!
 //! An order acts with the rights its owner has at that moment, narrowed to the one call it makes; so
 //! it can never do more than its owner could, and is worth nothing when they lose their rights.
@@ -10,6 +10,7 @@ mod create;
 mod knock;
 pub(crate) mod order;
 mod refusals;
+pub(super) mod rules;
 mod run;
 pub(super) mod table;
 
@@ -22,16 +23,17 @@ use protocol::{Draft, Fault, FaultKind, Json, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use self::order::{KeptRun, Order};
 use self::refusals::Refusals;
+use self::rules::kept::Act;
 use super::jobs::record::draft;
 use super::{Asked, Dispatch, Found, Needs, consul};
-use crate::access::{Allowance, Credential, Principal, Scope};
+use crate::access::{Allowance, Credential, Principal, Rights, Scope};
 use crate::bucket::Bucket;
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -97,6 +99,10 @@ struct Entry {
     turns: Mutex<Turns>,
     bucket: Mutex<Bucket>,
     is_gone: AtomicBool,
+    /// Rung when a rule was changed.
+    changed: Notify,
+    /// Of a rule: what is to be tried again.
+    retried: Mutex<Vec<Uuid>>,
 }
 
 /// What is sealed of an order.
@@ -135,8 +141,14 @@ impl Orders {
         self.book().by_id.values().cloned().collect()
     }
 
+    /// Those that have a URL.
+    fn triggers(&self) -> Vec<Arc<Entry>> {
+        self.book().by_hash.values().cloned().collect()
+    }
+
     fn entry(&self, id: Uuid) -> Result<Arc<Entry>, Fault> {
-        self.book().by_id.get(&id).cloned().ok_or_else(|| {
+        let entry = self.book().by_id.get(&id).cloned();
+        entry.filter(|entry| entry.hash.is_some()).ok_or_else(|| {
             Fault::not_found(format!("there is no trigger {id}"))
                 .with_hint("rpc/triggers with the action list shows them")
         })
@@ -188,6 +200,8 @@ impl Orders {
             turns: Mutex::default(),
             bucket: Mutex::new(bucket),
             is_gone: AtomicBool::new(false),
+            changed: Notify::new(),
+            retried: Mutex::default(),
         })
     }
 
@@ -201,8 +215,20 @@ impl Orders {
         for kept in open.iter().filter_map(KeptRun::read) {
             self.take_up(dispatch, kept).await;
         }
+        for entry in self.entries() {
+            let left = open.iter().filter_map(Act::read).filter(|act| act.rule == entry.id);
+            let when = entry.order.lock().await.rule.as_ref().map(|rule| rule.when.clone());
+            if let Some(when) = when {
+                self.begin_rule(dispatch, &entry, (&when, left.collect()));
+            }
+        }
         self.0.tasks.spawn(self.clone().tell_refusals());
         Ok(())
+    }
+
+    /// Makes a change that no event tells of.
+    pub(super) async fn keep(&self, change: OrderChange) -> Result<(), Fault> {
+        self.0.store.order_change(change).await.map_err(|error| unreadable(&error))
     }
 
     /// Records a change of an order with the event that tells of it.
@@ -232,12 +258,7 @@ impl Dispatch {
 
     /// Who an order acts as: what its owner may at this moment, narrowed to its one call.
     async fn principal_of(&self, order: &Order) -> Result<Principal, Fault> {
-        let owner = &order.owner;
-        let now = self.0.access.rights_now(&owner.name, &[], owner.token.as_ref()).await?;
-        let rights = now.ok_or_else(|| {
-            let sentence = format!("nothing is known any more of {}, whose it is", owner.name);
-            Fault::new(FaultKind::Forbidden, sentence)
-        })?;
+        let rights = self.owner_rights(order).await?;
         let (method, action) = match order.operation.method.as_str() {
             "rpc/jobs" => ("rpc/dispatcher", Some("run")),
             method => (method, order.operation.action()),
@@ -249,9 +270,19 @@ impl Dispatch {
         let grant =
             Grant { methods: vec![methods], classes: vec!["*".to_owned()], resources: Vec::new() };
         let narrowed = rights.narrowed(Allowance { level: None, grants: vec![grant] });
-        let mut principal = Principal::new(order.actor(), owner.role.clone(), narrowed);
+        let mut principal = Principal::new(order.actor(), order.owner.role.clone(), narrowed);
         principal.credentials.push(Credential::Trigger(order.id));
         Ok(principal)
+    }
+
+    /// What the owner of an order may at this moment.
+    async fn owner_rights(&self, order: &Order) -> Result<Rights, Fault> {
+        let owner = &order.owner;
+        let now = self.0.access.rights_now(&owner.name, &[], owner.token.as_ref()).await?;
+        now.ok_or_else(|| {
+            let sentence = format!("nothing is known any more of {}, whose it is", owner.name);
+            Fault::new(FaultKind::Forbidden, sentence)
+        })
     }
 
     /// Whether `asked` may have this call made later; what the tables say of it.

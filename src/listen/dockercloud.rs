@@ -168,7 +168,8 @@ impl<'a> Asker<'a> {
             }
             Kind::Container => rows.containers = self.all("list", "containers").await?,
             Kind::Node | Kind::NodeCluster => rows.nodes = self.all("nodes", "nodes").await?,
-            Kind::Action | Kind::Nothing => {}
+            Kind::Action => rows.runs = self.runs().await?,
+            Kind::Nothing => {}
         }
         Ok(rows)
     }

@@ -59,8 +59,8 @@ pub struct OrderChange {
     pub order: Option<StoredOrder>,
     /// It is there no more; its runs stay until they are old.
     pub gone: Option<Uuid>,
-    /// A run that is new, or like this now.
-    pub run: Option<StoredRun>,
+    /// Runs that are new, or like this now.
+    pub runs: Vec<StoredRun>,
     /// What came.
     pub seen: Option<StoredSeen>,
 }
@@ -69,8 +69,8 @@ impl OrderChange {
     /// Roughly the bytes it holds in memory.
     pub(super) fn weight(&self) -> usize {
         let order = self.order.as_ref().map_or(0, |order| order.body.text().len() + 512);
-        let run = self.run.as_ref().map_or(0, |run| run.body.text().len());
-        size_of::<Self>() + order + run
+        let runs: usize = self.runs.iter().map(|run| run.body.text().len() + 128).sum();
+        size_of::<Self>() + order + runs
     }
 }
 
@@ -140,7 +140,7 @@ impl Store {
 
 /// Makes a change within the transaction of the writer.
 pub(super) fn change(db: &Connection, change: &OrderChange) -> Result<(), Failure> {
-    let OrderChange { order, gone, run, seen } = change;
+    let OrderChange { order, gone, runs, seen } = change;
     if let Some(StoredOrder { id, hash, sealed, body }) = order {
         db.prepare_cached(
             "INSERT INTO orders (id, hash, sealed, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) \
@@ -155,7 +155,11 @@ pub(super) fn change(db: &Connection, change: &OrderChange) -> Result<(), Failur
         db.prepare_cached("INSERT OR REPLACE INTO seen (key, until, run) VALUES (?1, ?2, ?3)")?
             .execute(params![key, until.micros().cast_signed(), run.as_bytes()])?;
     }
-    let Some(StoredRun { id, owner, created, ended, body }) = run else { return Ok(()) };
+    runs.iter().try_for_each(|run| put_run(db, run))
+}
+
+fn put_run(db: &Connection, run: &StoredRun) -> Result<(), Failure> {
+    let StoredRun { id, owner, created, ended, body } = run;
     let ended = ended.map(|time| time.micros().cast_signed());
     db.prepare_cached(
         "INSERT INTO runs (id, owner, created, ended, body) VALUES (?1, ?2, ?3, ?4, ?5) \

@@ -16,7 +16,7 @@ use crate::harness::{Door, PATIENCE, Running, Site, binary, until};
 use crate::http::{self, Reply};
 
 /// The daemon's own methods, as `docs/protocols/sysadm.md` says: action, writes, least role.
-const OWN: [(&str, &str, bool, Role); 60] = [
+const OWN: [(&str, &str, bool, Role); 68] = [
     ("rpc/query", "", false, Role::Viewer),
     ("events/subscribe", "", false, Role::Viewer),
     ("events/list", "", false, Role::Viewer),
@@ -53,6 +53,14 @@ const OWN: [(&str, &str, bool, Role); 60] = [
     ("rpc/triggers", "enable", true, Role::Operator),
     ("rpc/triggers", "disable", true, Role::Operator),
     ("rpc/triggers", "history", false, Role::Operator),
+    ("rpc/rules", "create", true, Role::Operator),
+    ("rpc/rules", "list", false, Role::Operator),
+    ("rpc/rules", "get", false, Role::Operator),
+    ("rpc/rules", "delete", true, Role::Operator),
+    ("rpc/rules", "enable", true, Role::Operator),
+    ("rpc/rules", "disable", true, Role::Operator),
+    ("rpc/rules", "retry", true, Role::Operator),
+    ("rpc/rules", "history", false, Role::Operator),
     ("rpc/sinks", "list", false, Role::Viewer),
     ("rpc/sinks", "pause", true, Role::Operator),
     ("rpc/sinks", "resume", true, Role::Operator),

@@ -46,6 +46,7 @@ mod protocol_page;
 mod raw;
 mod reference;
 mod rights;
+mod rules;
 mod sessions;
 mod sinks;
 mod slow;

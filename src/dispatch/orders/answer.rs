@@ -178,7 +178,7 @@ pub(in crate::dispatch) struct Shown {
 
 impl Shown {
     pub(super) fn of(order: &Order) -> Self {
-        let Order { id, name, created, enabled, owner, operation, bounds, used, terms } =
+        let Order { id, name, created, enabled, owner, operation, bounds, used, terms, .. } =
             order.clone();
         let Terms {
             signature,
@@ -311,7 +311,7 @@ pub(in crate::dispatch) struct Runs {
 
 async fn list(dispatch: &Dispatch) -> Result<Json, Fault> {
     let mut triggers = Vec::new();
-    for entry in dispatch.0.orders.entries() {
+    for entry in dispatch.0.orders.triggers() {
         triggers.push(Shown::of(&*entry.order.lock().await));
     }
     triggers.sort_by_key(|shown| (shown.created, shown.id));
@@ -330,7 +330,7 @@ async fn reveal(dispatch: &Dispatch, principal: &Principal, args: &Value) -> Res
     let Reveal { id, service } = read(args)?;
     let wanted = match (id, &service) {
         (Some(id), None) => vec![dispatch.0.orders.entry(id)?],
-        (None, Some(_)) => dispatch.0.orders.entries(),
+        (None, Some(_)) => dispatch.0.orders.triggers(),
         _ => return Err(Fault::bad_request("either \"id\" or \"service\" is needed")),
     };
     let mut triggers = Vec::new();
@@ -417,7 +417,7 @@ async fn history(dispatch: &Dispatch, args: &Value) -> Result<Json, Fault> {
     said(&Runs { runs: runs.iter().filter_map(KeptRun::read).map(|kept| kept.run).collect() })
 }
 
-fn is_own(principal: &Principal, order: &Order) -> bool {
+pub(super) fn is_own(principal: &Principal, order: &Order) -> bool {
     let token = order.owner.token.as_ref().map(|(id, _)| *id);
     owner(&principal.name, token_of(principal).map(|(id, _)| id)) == owner(&order.owner.name, token)
 }

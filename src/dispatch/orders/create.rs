@@ -45,7 +45,7 @@ pub(super) async fn create(
 ) -> Result<Json, Fault> {
     check(&wanted)?;
     let orders = &dispatch.0.orders;
-    if orders.book().by_id.len() >= ORDERS_MAX {
+    if orders.entries().len() >= ORDERS_MAX {
         let sentence = format!("there are {ORDERS_MAX} triggers already");
         return Err(Fault::new(FaultKind::TooMany, sentence).with_hint("delete some"));
     }
@@ -67,14 +67,17 @@ pub(super) async fn create(
     said(&Made { trigger: Shown::of(&order), url, secret })
 }
 
+/// Checks what somebody calls an order.
+pub(super) fn check_name(name: &str) -> Result<(), Fault> {
+    if name.chars().count() <= NAME_MAX && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Fault::bad_request(format!("\"name\" has at most {NAME_MAX} printable characters")))
+}
+
 fn check(wanted: &Create) -> Result<(), Fault> {
     let refuse = |sentence: String| Err(Fault::bad_request(sentence));
-    let is_plain = |text: &str, most: usize| {
-        text.chars().count() <= most && !text.chars().any(char::is_control)
-    };
-    if !is_plain(&wanted.name, NAME_MAX) {
-        return refuse(format!("\"name\" has at most {NAME_MAX} printable characters"));
-    }
+    check_name(&wanted.name)?;
     for (name, number, most) in [
         ("rate_per_min", wanted.rate_per_min, RATE_MAX),
         ("burst", wanted.burst, BURST_MAX),
@@ -105,7 +108,7 @@ fn check(wanted: &Create) -> Result<(), Fault> {
 }
 
 /// In whose name it will act.
-async fn owner_of(dispatch: &Dispatch, principal: &Principal) -> Result<Owner, Fault> {
+pub(super) async fn owner_of(dispatch: &Dispatch, principal: &Principal) -> Result<Owner, Fault> {
     let token = token_of(principal);
     if let Some((id, _)) = &token {
         let kept = dispatch.0.access.token(*id).await?;
@@ -142,7 +145,7 @@ async fn operation_of(
     }
 }
 
-async fn call_of(
+pub(super) async fn call_of(
     dispatch: &Dispatch,
     asked: &Asked<'_>,
     (method, args): (&str, &Value),
@@ -237,6 +240,7 @@ fn order_of(
             pass_body: wanted.pass_body,
             max_scale: wanted.max_scale,
         },
+        rule: None,
     }
 }
 

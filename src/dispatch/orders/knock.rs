@@ -310,7 +310,7 @@ impl Dispatch {
         });
         let change = OrderChange {
             order: Some(entry.stored(&next)?),
-            run: Some(run.stored()?),
+            runs: vec![run.stored()?],
             seen,
             gone: None,
         };
@@ -409,6 +409,8 @@ fn new_run(
     let run = Run {
         id: run::new_id()?,
         order: order.id,
+        operation: order.operation.title(),
+        service: order.operation.service.clone(),
         state: State::Pending,
         created: now,
         started: None,

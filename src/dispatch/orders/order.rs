@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::rules::kept::Rule;
 use crate::store::{StoredOrder, StoredRun};
 use crate::trigger::gate::{Bounds, Used};
 use crate::trigger::payload::Match;
@@ -26,7 +27,12 @@ pub(crate) struct Order {
     pub(crate) bounds: Bounds,
     #[serde(flatten)]
     pub(crate) used: Used,
+    /// Of a trigger; of a rule nothing of it counts.
+    #[serde(default)]
     pub(crate) terms: Terms,
+    /// What makes it a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<Rule>,
 }
 
 /// In whose name.
@@ -104,7 +110,7 @@ impl Operation {
     pub(crate) fn args_for(&self, number: Option<u32>, body: Option<&str>) -> Value {
         let mut args = self.args.clone();
         match self.word {
-            Some(Word::ScaleUp) => args["add"] = number.unwrap_or(1).into(),
+            Some(Word::ScaleUp) => args["by"] = number.unwrap_or(1).into(),
             Some(Word::Redeploy) => {
                 if let Some(body) = body {
                     args["env"] = json!({ "DOCKERCLOUD_TRIGGER_BODY": body });
@@ -117,7 +123,7 @@ impl Operation {
 }
 
 /// On which terms whoever has the URL is served.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Terms {
     /// How a call must be signed; `None`: the URL alone is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,6 +188,12 @@ pub(crate) struct Run {
     /// The trigger.
     #[serde(rename = "trigger")]
     pub(crate) order: Uuid,
+    /// What it does.
+    #[serde(default)]
+    pub(crate) operation: String,
+    /// The service it is done to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) service: Option<String>,
     /// How far it is.
     pub(crate) state: State,
     /// When it was asked for.
@@ -231,13 +243,9 @@ impl KeptRun {
         Ok(StoredRun { id, owner: order, created, ended, body: json_of(self)? })
     }
 
-    /// As it was kept; one that cannot be read is passed over, so that it spoils no other.
+    /// As it was kept; `None` when it is something else.
     pub(crate) fn read(stored: &StoredRun) -> Option<Self> {
-        let read = stored.body.read();
-        read.inspect_err(|error| {
-            tracing::error!(id = %stored.id, %error, "a run that was kept is not understood");
-        })
-        .ok()
+        stored.body.read().ok()
     }
 }
 
@@ -253,12 +261,14 @@ impl Order {
 
     /// What the audit trail calls it.
     pub(crate) fn actor(&self) -> String {
-        format!("trigger:{}", self.id)
+        let kind = if self.rule.is_some() { "rule" } else { "trigger" };
+        format!("{kind}:{}", self.id)
     }
 
     /// What events about it are about.
     pub(crate) fn subject(&self) -> String {
-        format!("/triggers/{}", self.id)
+        let kind = if self.rule.is_some() { "rules" } else { "triggers" };
+        format!("/{kind}/{}", self.id)
     }
 
     /// What people are told it is.
@@ -269,7 +279,7 @@ impl Order {
     }
 }
 
-fn json_of<T: Serialize>(kept: &T) -> Result<protocol::Json, Fault> {
+pub(crate) fn json_of<T: Serialize>(kept: &T) -> Result<protocol::Json, Fault> {
     protocol::Json::of(kept).map_err(|error| {
         tracing::error!(%error, "an order has no JSON form");
         Fault::internal()

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::order::{KeptRun, Order, State};
 use super::{Entry, Orders, locked, telling};
-use crate::access::{Origin, Peer};
+use crate::access::{Origin, Peer, Principal};
 use crate::dispatch::jobs::state::State as JobState;
 use crate::dispatch::jobs::work::Task;
 use crate::dispatch::jobs::{Wanted, make};
@@ -78,37 +78,88 @@ async fn one(dispatch: &Dispatch, entry: &Entry, kept: &mut KeptRun) {
     }
 }
 
+/// How an order's call is made.
+pub(super) struct Doing {
+    /// With what.
+    pub(super) args: Value,
+    /// The job's: asked for again after a crash it is the same one.
+    pub(super) key: String,
+    /// In which line it waits.
+    pub(super) queue: Option<String>,
+    /// From where.
+    pub(super) origin: Origin,
+}
+
+/// Why something did not work.
+pub(super) struct Ended {
+    /// In a sentence.
+    pub(super) fault: Fault,
+    /// Whether nobody knows how far it came.
+    pub(super) cut_off: bool,
+}
+
+impl From<Fault> for Ended {
+    fn from(fault: Fault) -> Self {
+        Self { fault, cut_off: false }
+    }
+}
+
 /// Makes the call; what it has come to.
 async fn perform(dispatch: &Dispatch, order: &Order, kept: &mut KeptRun) -> Result<(), Fault> {
-    if let Some(job) = kept.run.job {
-        return follow(dispatch, job).await;
+    if kept.run.job.is_none() {
+        let principal = dispatch.principal_of(order).await?;
+        let peer = Peer::parse(&kept.run.peer);
+        let peer = peer.unwrap_or_else(|| Peer::Local(nix::unistd::geteuid().as_raw()));
+        let in_line = !order.terms.coalesce;
+        if kept.body.is_some() && !takes_env(dispatch, order) {
+            kept.body = None;
+            kept.run.note = Some("the body was not handed on: nobody here takes it".to_owned());
+        }
+        let doing = Doing {
+            args: order.operation.args_for(kept.run.number, kept.body.as_deref()),
+            key: format!("run-{}", kept.run.id),
+            queue: in_line.then(|| format!("trigger-{}", order.id)),
+            origin: Origin { peer, face: FACE },
+        };
+        kept.run.job = begin(dispatch, order, &principal, doing).await?;
+        dispatch.0.orders.note(kept).await;
     }
-    let principal = dispatch.principal_of(order).await?;
-    let args = order.operation.args_for(kept.run.number, kept.body.as_deref());
-    let (namespace, name) = order.operation.method.split_once('/').unwrap_or_default();
-    let request = Request::new(namespace, name, args);
-    let peer = Peer::parse(&kept.run.peer);
-    let peer = peer.unwrap_or_else(|| Peer::Local(nix::unistd::geteuid().as_raw()));
-    let origin = Origin { peer, face: FACE };
+    let Some(job) = kept.run.job else { return Ok(()) };
+    follow(dispatch, job).await.map_err(|ended| ended.fault)
+}
+
+/// Makes an order's call. Of a plugin's the job is answered; any other is done then, unless it has
+/// made a job by itself.
+pub(super) async fn begin(
+    dispatch: &Dispatch,
+    order: &Order,
+    principal: &Principal,
+    doing: Doing,
+) -> Result<Option<Uuid>, Fault> {
+    let Doing { args, key, queue, origin } = doing;
     let method = order.operation.method.as_str();
-    let asked = Asked { origin, principal: &principal, method, version: 1, request: &request };
+    let (namespace, name) = method.split_once('/').unwrap_or_default();
+    let request = Request::new(namespace, name, args);
+    let asked = Asked { origin, principal, method, version: 1, request: &request };
     let found = dispatch.find(&asked).map_err(|fault| undeclared(order, fault))?;
-    let job = if found.plugin.is_some() {
+    if found.plugin.is_some() {
         let mut wanted = Wanted::new(Task::Call(request.clone()));
-        // Asked for again after a crash it is the same job.
-        wanted.key = Some(format!("run-{}", kept.run.id));
-        let in_line = !order.terms.coalesce && found.kind == Kind::Mutate;
-        wanted.queue = in_line.then(|| format!("trigger-{}", order.id));
-        Some(make(dispatch, &asked, wanted).await?.0)
-    } else {
-        let answer = dispatch.call(origin, Some(&principal), &request).await?;
-        let answer: Value = answer.read().unwrap_or_default();
-        answer["job"]["id"].as_str().and_then(|id| id.parse().ok())
-    };
-    let Some(job) = job else { return Ok(()) };
-    kept.run.job = Some(job);
-    dispatch.0.orders.note(kept).await;
-    follow(dispatch, job).await
+        wanted.key = Some(key);
+        wanted.queue = queue.filter(|_| found.kind == Kind::Mutate);
+        return make(dispatch, &asked, wanted).await.map(|(id, _)| Some(id));
+    }
+    let answer = dispatch.call(origin, Some(principal), &request).await?;
+    let answer: Value = answer.read().unwrap_or_default();
+    Ok(answer["job"]["id"].as_str().and_then(|id| id.parse().ok()))
+}
+
+/// Whether what does it takes variables for new containers.
+fn takes_env(dispatch: &Dispatch, order: &Order) -> bool {
+    let (method, action) = (order.operation.method.as_str(), order.operation.action());
+    let methods = dispatch.0.host.methods();
+    let mut known = methods.iter().map(|known| &known.method);
+    let found = known.find(|it| it.method == method && it.action.as_deref() == action);
+    found.is_some_and(|it| it.params["properties"]["env"].is_object())
 }
 
 /// What Docker Cloud has a word for, and nobody here does.
@@ -123,24 +174,26 @@ fn undeclared(order: &Order, fault: Fault) -> Fault {
 }
 
 /// Waits for the end of a job.
-async fn follow(dispatch: &Dispatch, id: Uuid) -> Result<(), Fault> {
+pub(super) async fn follow(dispatch: &Dispatch, id: Uuid) -> Result<(), Ended> {
     let job = dispatch.0.jobs.end_of(id).await?;
     let Some(job) = job else {
-        return Err(Fault::not_found(format!("the job {id} is not known any more")));
+        return Err(Fault::not_found(format!("the job {id} is not known any more")).into());
     };
-    match job.state {
-        JobState::Done => Ok(()),
-        state => Err(job.error.unwrap_or_else(|| {
-            Fault::new(FaultKind::Failed, format!("the job {id} was {}", state.as_str()))
-        })),
+    let (state, cut_off) = (job.state, job.state == JobState::Interrupted);
+    if state == JobState::Done {
+        return Ok(());
     }
+    let fault = job.error.unwrap_or_else(|| {
+        Fault::new(FaultKind::Failed, format!("the job {id} was {}", state.as_str()))
+    });
+    Err(Ended { fault, cut_off })
 }
 
 impl Orders {
     /// Keeps how a run is now; what cannot be kept is found out again after a crash.
     async fn note(&self, kept: &KeptRun) {
         let Ok(run) = kept.stored() else { return };
-        let change = OrderChange { run: Some(run), ..OrderChange::default() };
+        let change = OrderChange { runs: vec![run], ..OrderChange::default() };
         if let Err(error) = self.0.store.order_change(change).await {
             tracing::warn!(run = %kept.run.id, %error, "how a run is could not be kept");
         }
@@ -165,7 +218,7 @@ impl Orders {
             };
             draft.priority = Some(Priority::clamped(priority));
             let Ok(stored) = kept.stored() else { return };
-            let change = OrderChange { run: Some(stored), ..OrderChange::default() };
+            let change = OrderChange { runs: vec![stored], ..OrderChange::default() };
             match self.record(draft, change).await {
                 Ok(()) => return,
                 Err(fault) => tracing::warn!(run = %run.id, %fault, "an end is not recorded yet"),

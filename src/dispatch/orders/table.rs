@@ -1,14 +1,16 @@
 //! The entries of orders in the table of the daemon's own methods.
 
 use super::answer as triggers;
+use super::rules::answer as rules;
 use crate::dispatch::Builtin;
 use crate::dispatch::builtin::{OPERATOR, mutate, query};
 use crate::dispatch::shape::Nothing;
 
 /// What a trigger is called in rights, and its subject.
 const TRIGGER: &str = "/triggers/{id}";
+const RULE: &str = "/rules/{id}";
 
-pub(in crate::dispatch) const TABLE: [Builtin; 8] = [
+pub(in crate::dispatch) const TABLE: [Builtin; 16] = [
     mutate::<triggers::Create, triggers::Made>(
         "rpc/triggers",
         OPERATOR,
@@ -59,4 +61,49 @@ pub(in crate::dispatch) const TABLE: [Builtin; 8] = [
     )
     .on("history")
     .like(&["{}", r#"{"limit":10}"#]),
+    mutate::<rules::Create, rules::Done>(
+        "rpc/rules",
+        OPERATOR,
+        "Makes a rule: a call that is made in your name when something happens",
+    )
+    .on("create")
+    .like(&[r#"{"name":"note","when":{"event":{"classes":["user.deploy"]}},"method":"events/fire","args":{"class":"user.noted"}}"#]),
+    query::<Nothing, rules::Listed>("rpc/rules", OPERATOR, "Lists the rules")
+        .on("list")
+        .like(&["{}"]),
+    query::<rules::One, rules::Done>("rpc/rules", OPERATOR, "Says everything of one rule").on("get"),
+    mutate::<rules::One, rules::Deleted>(
+        "rpc/rules",
+        OPERATOR,
+        "Deletes a rule; what of it waits is not begun",
+    )
+    .on("delete")
+    .about(RULE),
+    mutate::<rules::One, rules::Done>(
+        "rpc/rules",
+        OPERATOR,
+        "Has a rule of yours act again; what it has missed comes first",
+    )
+    .on("enable")
+    .about(RULE),
+    mutate::<rules::One, rules::Done>(
+        "rpc/rules",
+        OPERATOR,
+        "Has a rule do nothing until it is enabled",
+    )
+    .on("disable")
+    .about(RULE),
+    mutate::<rules::Retry, rules::Retried>(
+        "rpc/rules",
+        OPERATOR,
+        "Has something that a rule gave up done after all",
+    )
+    .on("retry"),
+    query::<rules::Past, rules::Acts>(
+        "rpc/rules",
+        OPERATOR,
+        "Says what rules have done and are to do; with `state` `dead` what was given up",
+    )
+    .on("history")
+    .like(&["{}", r#"{"state":"dead"}"#]),
 ];

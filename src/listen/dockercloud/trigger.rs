@@ -183,6 +183,19 @@ impl Asker<'_> {
         })
     }
 
+    /// What was begun because triggers were called, the newest first; nothing for those who may not
+    /// see triggers.
+    pub(super) async fn runs(&self) -> Result<Vec<Value>, Fault> {
+        let mut answer = match self.rpc(json!({ "action": "history", "limit": 1_000 })).await {
+            Err(fault) if fault.kind == FaultKind::Forbidden => return Ok(Vec::new()),
+            answer => answer?,
+        };
+        match answer["runs"].take() {
+            Value::Array(runs) => Ok(runs),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// The triggers of a service that the asker may have, with their public ids.
     async fn revealed(&self, service: &str) -> Result<Vec<(Value, Value)>, Wrong> {
         let answer = self.rpc(json!({ "action": "reveal", "service": service })).await?;

@@ -17,6 +17,8 @@ pub struct Rows {
     pub stacks: Vec<Value>,
     /// `containers/nodes`.
     pub nodes: Vec<Value>,
+    /// `rpc/triggers history`.
+    pub runs: Vec<Value>,
     /// What this machine is called.
     pub host: String,
 }
@@ -32,7 +34,8 @@ pub fn objects(kind: Kind, rows: &Rows) -> Vec<Value> {
         Kind::Container => rows.containers.iter().map(|row| container(row, rows)).collect(),
         Kind::Node => rows.nodes.iter().map(|row| node(row, rows)).collect(),
         Kind::NodeCluster => cluster(rows).into_iter().collect(),
-        Kind::Action | Kind::Nothing => Vec::new(),
+        Kind::Action => rows.runs.iter().map(super::trigger::action).collect(),
+        Kind::Nothing => Vec::new(),
     }
 }
 
@@ -272,6 +275,7 @@ mod tests {
     fn rows() -> Rows {
         let stack = json!({"uuid": "k-1", "name": "shop"});
         Rows {
+            runs: Vec::new(),
             containers: vec![json!({
                 "uuid": "c-1", "id": "c1", "name": "shop_web_1", "image": "web:1", "state": "Running",
                 "phase": "running", "health": null, "exit_code": null, "error": "",
@@ -381,6 +385,7 @@ mod tests {
             assert_eq!(objects(kind, &rows()).len(), 1, "{kind:?}");
             // Also when less is told than there should be.
             let bare = Rows {
+                runs: Vec::new(),
                 nodes: vec![json!({})],
                 containers: vec![json!({})],
                 services: vec![json!({})],

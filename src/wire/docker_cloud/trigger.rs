@@ -221,6 +221,32 @@ pub(super) fn action_state(state: &str) -> &'static str {
     }
 }
 
+/// What was begun because a trigger was called, as an action.
+pub(super) fn action(run: &Value) -> Value {
+    let text = |name: &str| run[name].as_str().unwrap_or_default();
+    let (id, trigger) = (text("id"), text("trigger"));
+    let state = action_state(text("state"));
+    let what = match text("operation") {
+        "REDEPLOY" => "Service Redeploy",
+        "SCALEUP" => "Service Scale",
+        other => other,
+    };
+    // Its URL is a secret, so it is named by what is none.
+    let object = match run["service"].as_str() {
+        Some(service) => uri("service", service),
+        None => format!("/api/app/v1/trigger/{trigger}/"),
+    };
+    json!({
+        "uuid": id, "resource_uri": uri("action", id), "name": text("operation"), "action": what,
+        "object": object, "state": state, "start_date": super::date(&run["created"]),
+        "end_date": super::date(&run["ended"]), "ip": run["peer"], "location": Value::Null,
+        "method": "POST", "path": "/trigger/call/", "user": format!("trigger:{trigger}"),
+        "user_agent": run["user_agent"], "is_user_action": false, "can_be_canceled": false,
+        "can_be_retried": false, "body": Value::Null, "error": run["error"]["message"],
+        "job": run["job"],
+    })
+}
+
 /// What was begun, as it is told to whoever has the URL.
 pub fn begun(object: &mut Value, path: &str, begun: &Begun<'_>) {
     let Begun { id, state, created, ended, error } = begun;
@@ -257,7 +283,7 @@ mod tests {
             assert_eq!((service.as_deref(), trigger.as_str(), number), (Some("U"), "T", None));
         }
         let Ok(TriggerAsked::Call { number, service, .. }) =
-            asked("POST", "/api/app/v1/trigger/T/call/-7/?x")
+            asked("POST", "/api/app/v1/trigger/T/call/-7/")
         else {
             panic!("a call")
         };
@@ -301,6 +327,24 @@ mod tests {
         assert_eq!(of("dry_run=False"), Some((0, false)));
         assert_eq!(of("wait=61"), None);
         assert_eq!(of("wait=-1"), None);
+    }
+
+    #[test]
+    fn what_was_begun_is_an_action_with_every_member_that_clients_read() {
+        let run = json!({
+            "id": "8e19bc92-173a-4c3a-a321-45f69bf3ca1f", "trigger": "T", "state": "failed",
+            "operation": "REDEPLOY", "service": "S", "created": "2014-10-13T11:01:43Z",
+            "peer": "192.0.2.1", "error": {"message": "why"},
+        });
+        let action = action(&run);
+        assert_eq!(action["object"], "/api/app/v1/service/S/");
+        assert_eq!(action["start_date"], "Mon, 13 Oct 2014 11:01:43 +0000");
+        assert_eq!((&action["state"], &action["error"]), (&json!("Failed"), &json!("why")));
+        for member in ["end_date", "ip", "location", "user_agent", "body", "method", "path", "user"]
+        {
+            assert!(action.get(member).is_some(), "{member}");
+        }
+        assert_eq!(action_state("cancelled"), "Canceled");
     }
 
     proptest! {

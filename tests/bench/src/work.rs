@@ -11,6 +11,7 @@ mod idle;
 mod jsonrpc;
 mod killed;
 mod log;
+mod refused;
 mod replay;
 mod request;
 mod revoked;
@@ -28,7 +29,7 @@ use crate::{Res, tls};
 /// One group of rows and the ids it makes.
 type Work = (&'static [&'static str], fn(&Lab, &Sizes) -> Vec<Row>);
 
-const WORKS: [Work; 13] = [
+const WORKS: [Work; 14] = [
     (&["P1"], spread::flood),
     (&["P2", "P7", "latency"], spread::paced),
     (&["P3"], spread::flood_tls),
@@ -42,6 +43,7 @@ const WORKS: [Work; 13] = [
     (&["consul"], consul::rows),
     (&["kill"], killed::rows),
     (&["revoke"], revoked::rows),
+    (&["refused"], refused::rows),
 ];
 
 /// Measures, prints, and says whether all of it worked and, with `--check`, whether every goal is met.

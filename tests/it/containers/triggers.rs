@@ -51,17 +51,7 @@ async fn a_service_has_triggers_as_the_original_had_them() {
     let one = first["resource_uri"].as_str().unwrap();
     assert_eq!(ask(&running, "GET", one, &login).await.json(), first);
 
-    // Somebody else's are not there for another operator, and nobody's for a viewer.
-    let other = [basic("anybody", &running.token("operator").await)];
-    assert_eq!(ask(&running, "GET", &at, &other).await.json()["meta"]["total_count"], 0);
-    let viewer = [basic("anybody", &running.token("viewer").await)];
-    assert_eq!(send(&running, "POST", &at, &viewer, "{}").await.status, 403);
-    assert_eq!(send(&running, "POST", &at, &[], "{}").await.status, 401);
-    for wrong in [r#"{"operation":"SNAPSHOT"}"#, r#"{"name":7}"#, "{"] {
-        assert_eq!(send(&running, "POST", &at, &login, wrong).await.status, 400, "{wrong}");
-    }
-    let nowhere = "/api/app/v1/service/8e19bc92-173a-4c3a-a321-45f69bf3ca1f/trigger/";
-    assert_eq!(send(&running, "POST", nowhere, &login, "{}").await.status, 404);
+    let viewer = who_may_not_and_what_is_wrong(&running, &at, &login).await;
 
     let call = |url: &Value, end: &str| format!("{}{end}", url.as_str().unwrap());
     for end in ["0/", "-1/", "21/", "%32/"] {
@@ -79,9 +69,40 @@ async fn a_service_has_triggers_as_the_original_had_them() {
     })
     .await;
 
+    // Clients that wait follow the action.
+    let action = called["action_uri"].as_str().unwrap();
+    let action = ask(&running, "GET", action, &login).await.json();
+    assert_eq!(action["object"], format!("/api/app/v1/service/{service}/"), "{action}");
+    assert_eq!(action["action"], "Service Redeploy");
+    let actions = ask(&running, "GET", "/api/audit/v1/action/", &login).await.json();
+    assert_eq!(actions["meta"]["total_count"], 2, "{actions}");
+    assert!(!actions.to_string().contains(uuid), "a URL is shown");
+    let none = ask(&running, "GET", "/api/audit/v1/action/", &viewer).await.json();
+    assert_eq!(none["meta"]["total_count"], 0);
+
     let gone = send(&running, "DELETE", one, &login, "{}").await;
     assert_eq!((gone.status, gone.json()), (200, first.clone()), "Go reads the body");
     assert_eq!(send(&running, "POST", &call(&first["url"], ""), &[], "").await.status, 404);
     assert_eq!(ask(&running, "GET", &at, &login).await.json()["objects"], json!([second]));
     running.stop().await;
+}
+
+/// Whoever may not, and whatever is wrong, makes nothing; answers a viewer's login.
+async fn who_may_not_and_what_is_wrong(
+    running: &Running,
+    at: &str,
+    login: &[String],
+) -> [String; 1] {
+    // Somebody else's are not there for another operator, and nobody's for a viewer.
+    let other = [basic("anybody", &running.token("operator").await)];
+    assert_eq!(ask(running, "GET", at, &other).await.json()["meta"]["total_count"], 0);
+    let viewer = [basic("anybody", &running.token("viewer").await)];
+    assert_eq!(send(running, "POST", at, &viewer, "{}").await.status, 403);
+    assert_eq!(send(running, "POST", at, &[], "{}").await.status, 401);
+    for wrong in [r#"{"operation":"SNAPSHOT"}"#, r#"{"name":7}"#, "{"] {
+        assert_eq!(send(running, "POST", at, login, wrong).await.status, 400, "{wrong}");
+    }
+    let nowhere = "/api/app/v1/service/8e19bc92-173a-4c3a-a321-45f69bf3ca1f/trigger/";
+    assert_eq!(send(running, "POST", nowhere, login, "{}").await.status, 404);
+    viewer
 }
