@@ -57,6 +57,7 @@ mod replication;
 mod scripts;
 mod snapshots;
 mod syscalls;
+mod triggers;
 mod untrusted;
 
 /// Runs the future on a runtime that begins here: its threads and children see what this thread has
