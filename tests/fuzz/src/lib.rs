@@ -48,7 +48,7 @@ macro_rules! each_target {
             clients::list clients::logs clients::origin clients::rest clients::sink_answer clients::subscribe clients::trail clients::websocket
             cloudevents::cloudevent cloudevents::cloudevent_binary cloudevents::cloudevents_query
             consul::consul_event consul::consul_pattern consul::consul_request
-            dockercloud::dockercloud_request
+            dockercloud::dockercloud_request dockercloud::trigger_call
             containers::engine_events containers::engine_inspection
             jobs::job_asked jobs::job_kept jobs::job_log
             jsonrpc::jsonrpc
