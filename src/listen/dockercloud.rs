@@ -1,5 +1,6 @@
 //! The Docker Cloud face: objects over REST, triggers, and the way to the event stream.
 
+mod deed;
 mod trigger;
 
 use base64::Engine as _;
@@ -67,6 +68,9 @@ pub(super) fn refusal(fault: &Fault) -> Answer {
 async fn attempt(connection: &Connection, request: Request<Incoming>) -> Result<Answer, Wrong> {
     let method = match *request.method() {
         Method::GET => dockercloud::Method::Get,
+        Method::POST => dockercloud::Method::Post,
+        Method::PATCH => dockercloud::Method::Patch,
+        Method::DELETE => dockercloud::Method::Delete,
         Method::OPTIONS => dockercloud::Method::Options,
         _ => dockercloud::Method::Other,
     };
@@ -86,7 +90,19 @@ async fn attempt(connection: &Connection, request: Request<Incoming>) -> Result<
             Err(Refusal::new(400, "this is a stream: ask for a websocket (RFC 6455)").into())
         }
         Asked::List { kind, path, filters } => asker.list(kind, &path, &filters).await,
+        Asked::Show { kind: Kind::Action, uuid } => asker.action(&uuid).await,
         Asked::Show { kind, uuid } => asker.show(kind, &uuid).await,
+        Asked::Do { kind, uuid, verb, reuse_volumes } => {
+            asker.deed((kind, &uuid), verb, reuse_volumes).await
+        }
+        Asked::Again { uuid, cancels } => asker.again(&uuid, cancels).await,
+        Asked::Resize { uuid } => {
+            let principal = Some(&asker.principal);
+            let body = rest::read_body(&connection.dispatch, principal, request).await?;
+            let target =
+                dockercloud::target(&body).map_err(|sentence| Refusal::new(400, sentence))?;
+            asker.scale(&uuid, target).await
+        }
     }
 }
 
@@ -168,7 +184,10 @@ impl<'a> Asker<'a> {
             }
             Kind::Container => rows.containers = self.all("list", "containers").await?,
             Kind::Node | Kind::NodeCluster => rows.nodes = self.all("nodes", "nodes").await?,
-            Kind::Action => rows.runs = self.runs().await?,
+            Kind::Action => {
+                rows.jobs = self.jobs().await?;
+                rows.runs = self.runs().await?;
+            }
             Kind::Nothing => {}
         }
         Ok(rows)
@@ -194,16 +213,20 @@ impl<'a> Asker<'a> {
         Ok(rows)
     }
 
+    /// Calls what is there while the plugin is.
     async fn call(&self, namespace: &str, name: &str, args: Value) -> Result<Value, Fault> {
-        let by = self.by();
-        let request = protocol::Request::new(namespace, name, args);
-        let answer = self.connection.dispatch.call_by(by, &request).await;
-        let answer = answer.map_err(|fault| match fault.kind {
+        self.ask(namespace, name, args).await.map_err(|fault| match fault.kind {
             FaultKind::NotFound => {
                 Fault::new(FaultKind::Unavailable, "the plugin containers does not run here")
             }
             _ => fault,
-        })?;
+        })
+    }
+
+    async fn ask(&self, namespace: &str, name: &str, args: Value) -> Result<Value, Fault> {
+        let by = self.by();
+        let request = protocol::Request::new(namespace, name, args);
+        let answer = self.connection.dispatch.call_by(by, &request).await?;
         answer.read().map_err(|error| {
             tracing::error!(%error, "an answer of the containers plugin is no object");
             Fault::internal()

@@ -97,6 +97,7 @@ mod tests {
             Route::Consul => consul::PATHS.iter().map(|path| (*path).to_owned()).collect(),
             Route::DockerCloud => dockercloud::PATHS
                 .iter()
+                .chain(&dockercloud::DEEDS)
                 .chain(&dockercloud::TRIGGER_PATHS)
                 .map(|path| (*path).to_owned())
                 .collect(),

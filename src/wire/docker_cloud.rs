@@ -3,6 +3,7 @@
 //!
 //! `docs/protocols/docker-cloud.md` is the normative page.
 
+mod action;
 mod list;
 mod object;
 mod route;
@@ -12,9 +13,10 @@ mod trigger;
 use protocol::{Fault, FaultKind};
 use serde_json::{Value, json};
 
+pub use action::{Verb, action, action_uuid, call, job_id, locks, target};
 pub use list::{Filters, envelope};
 pub use object::{Rows, objects};
-pub use route::{Asked, Kind, Method, PATHS, read, starts};
+pub use route::{Asked, DEEDS, Kind, Method, PATHS, read, starts};
 pub use stream::{STREAM, Since, Wish};
 pub use trigger::{
     Begun, TRIGGER_PATHS, Told, TriggerAsked, begun, read_trigger, trigger as trigger_object,

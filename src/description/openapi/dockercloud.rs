@@ -24,13 +24,75 @@ const PATHS: [&str; 17] = [
     "/api/audit/v1/action/{uuid}/",
     "/auth/",
 ];
+/// Those that can be posted to.
+const DEEDS: [&str; 12] = [
+    "/api/app/v1/stack/{uuid}/start/",
+    "/api/app/v1/stack/{uuid}/stop/",
+    "/api/app/v1/stack/{uuid}/redeploy/",
+    "/api/app/v1/service/{uuid}/start/",
+    "/api/app/v1/service/{uuid}/stop/",
+    "/api/app/v1/service/{uuid}/redeploy/",
+    "/api/app/v1/service/{uuid}/scale/",
+    "/api/app/v1/container/{uuid}/start/",
+    "/api/app/v1/container/{uuid}/stop/",
+    "/api/app/v1/container/{uuid}/redeploy/",
+    "/api/audit/v1/action/{uuid}/cancel/",
+    "/api/audit/v1/action/{uuid}/retry/",
+];
 /// The most objects of a page.
 const LIMIT_MAX: usize = 1_000;
 
 /// Every path, with its operations; the stream is described elsewhere.
 pub(super) fn paths() -> Vec<(String, Value)> {
-    let read = PATHS.into_iter().map(|path| (path.to_owned(), json!({ "get": get(path) })));
-    read.chain(trigger::paths()).collect()
+    let read = PATHS.into_iter().map(|path| {
+        let mut operations = json!({ "get": get(path) });
+        let words: Vec<&str> = path.split('/').collect();
+        if let ["", "api", "app", "v1", resource, "{uuid}", ""] = words[..] {
+            operations["delete"] = deed(&format!("{resource}_terminate"));
+            if resource == "service" {
+                operations["patch"] = deed("service_patch");
+                operations["patch"]["requestBody"] = json!({"content": {"application/json": {
+                    "schema": {"type": "object", "required": ["target_num_containers"],
+                        "properties": {"target_num_containers": {"type": "integer", "minimum": 1}}},
+                }}});
+            }
+        }
+        (path.to_owned(), operations)
+    });
+    let deeds = DEEDS.into_iter().map(|path| {
+        let words: Vec<&str> = path.split('/').collect();
+        let name = format!("{}_{}", words[4], words[6]);
+        (path.to_owned(), json!({ "post": deed(&name) }))
+    });
+    read.chain(deeds).chain(trigger::paths()).collect()
+}
+
+/// What changes an object: its answer tells where the action is.
+fn deed(name: &str) -> Value {
+    let words = name.replace('_', ", ");
+    json!({
+        "operationId": format!("dockercloud_{name}"),
+        "summary": format!("Changes one object ({words})"),
+        "tags": ["dockercloud"],
+        "parameters": parameters(true, ""),
+        "responses": {
+            "202": {
+                "description": "It will be done",
+                "headers": {"X-DockerCloud-Action-URI": {
+                    "description": "Where the action is", "schema": {"type": "string"},
+                }},
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/DockerCloudObject"}}},
+            },
+            "default": refused(),
+        },
+    })
+}
+
+fn refused() -> Value {
+    json!({
+        "description": "Refused or failed",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/DockerCloudError"}}},
+    })
 }
 
 fn get(path: &str) -> Value {
@@ -56,10 +118,6 @@ fn get(path: &str) -> Value {
             json!({"$ref": "#/components/schemas/DockerCloudList"}),
         ),
     };
-    let refused = json!({
-        "description": "Refused or failed",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/DockerCloudError"}}},
-    });
     json!({
         "operationId": id,
         "summary": summary,
@@ -67,7 +125,7 @@ fn get(path: &str) -> Value {
         "parameters": parameters(is_one, resource),
         "responses": {
             "200": {"description": "Found", "content": {"application/json": {"schema": schema}}},
-            "default": refused,
+            "default": refused(),
         },
     })
 }

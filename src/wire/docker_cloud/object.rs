@@ -17,7 +17,9 @@ pub struct Rows {
     pub stacks: Vec<Value>,
     /// `containers/nodes`.
     pub nodes: Vec<Value>,
-    /// `rpc/triggers history`.
+    /// `rpc/jobs`, the newest first.
+    pub jobs: Vec<Value>,
+    /// `rpc/triggers history`, the newest first.
     pub runs: Vec<Value>,
     /// What this machine is called.
     pub host: String,
@@ -34,9 +36,19 @@ pub fn objects(kind: Kind, rows: &Rows) -> Vec<Value> {
         Kind::Container => rows.containers.iter().map(|row| container(row, rows)).collect(),
         Kind::Node => rows.nodes.iter().map(|row| node(row, rows)).collect(),
         Kind::NodeCluster => cluster(rows).into_iter().collect(),
-        Kind::Action => rows.runs.iter().map(super::trigger::action).collect(),
+        Kind::Action => actions(rows),
         Kind::Nothing => Vec::new(),
     }
+}
+
+/// What was asked for and what was begun by triggers, the newest first.
+fn actions(rows: &Rows) -> Vec<Value> {
+    let runs = rows.runs.iter().map(|row| (&row["created"], super::trigger::action(row)));
+    let jobs =
+        rows.jobs.iter().filter_map(|row| Some((&row["created"], super::action::action(row)?)));
+    let mut all: Vec<(&Value, Value)> = runs.chain(jobs).collect();
+    all.sort_by(|(one, _), (other, _)| other.as_str().cmp(&one.as_str()));
+    all.into_iter().map(|(_, action)| action).collect()
 }
 
 fn text(value: &Value) -> &str {
@@ -298,6 +310,7 @@ mod tests {
                 "version": "20.10", "driver": "overlay2", "cpus": 2, "memory": 1_048_576,
                 "running": 1, "seen": null}),
             ],
+            jobs: Vec::new(),
             host: "here".to_owned(),
         }
     }
@@ -390,6 +403,7 @@ mod tests {
                 containers: vec![json!({})],
                 services: vec![json!({})],
                 stacks: vec![json!({})],
+                jobs: vec![json!({})],
                 host: String::new(),
             };
             objects(kind, &bare);

@@ -1,5 +1,6 @@
 //! What a request is for: method, path and query.
 
+use super::action::Verb;
 use super::list::Filters;
 use super::stream::Wish;
 use super::{Refusal, last};
@@ -27,11 +28,33 @@ pub const PATHS: [&str; 18] = [
     "/auth/",
 ];
 
+/// What can be posted to.
+pub const DEEDS: [&str; 12] = [
+    "/api/app/v1/stack/{uuid}/start/",
+    "/api/app/v1/stack/{uuid}/stop/",
+    "/api/app/v1/stack/{uuid}/redeploy/",
+    "/api/app/v1/service/{uuid}/start/",
+    "/api/app/v1/service/{uuid}/stop/",
+    "/api/app/v1/service/{uuid}/redeploy/",
+    "/api/app/v1/service/{uuid}/scale/",
+    "/api/app/v1/container/{uuid}/start/",
+    "/api/app/v1/container/{uuid}/stop/",
+    "/api/app/v1/container/{uuid}/redeploy/",
+    "/api/audit/v1/action/{uuid}/cancel/",
+    "/api/audit/v1/action/{uuid}/retry/",
+];
+
 /// The method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// `GET`.
     Get,
+    /// `POST`.
+    Post,
+    /// `PATCH`.
+    Patch,
+    /// `DELETE`.
+    Delete,
     /// `OPTIONS`.
     Options,
     /// Any other.
@@ -91,6 +114,29 @@ pub enum Asked {
         /// Which.
         uuid: String,
     },
+    /// Something to be done to an object.
+    Do {
+        /// Of which kind.
+        kind: Kind,
+        /// Which.
+        uuid: String,
+        /// What.
+        verb: Verb,
+        /// Whether volumes that have no name stay; `None`: nobody has said.
+        reuse_volumes: Option<bool>,
+    },
+    /// Another number of containers for a service, which the body says.
+    Resize {
+        /// Which service.
+        uuid: String,
+    },
+    /// An action to be ended, or done again.
+    Again {
+        /// Which.
+        uuid: String,
+        /// Whether it is to be ended.
+        cancels: bool,
+    },
     /// Whether the login is right.
     Login,
     /// The event stream.
@@ -121,13 +167,54 @@ pub fn read(method: Method, path: &str, query: Option<&str>) -> Result<Asked, Re
         }
         _ => return Err(nothing()),
     };
-    match method {
-        Method::Get => Ok(asked),
-        Method::Options => Err(Refusal { allow: Some("GET, OPTIONS"), ..Refusal::new(200, "") }),
-        Method::Other => Err(Refusal {
-            allow: Some("GET, OPTIONS"),
-            ..Refusal::new(405, "this can only be read here")
-        }),
+    let allow = allowed(&asked);
+    match (method, asked) {
+        (Method::Post, asked @ (Asked::Do { .. } | Asked::Again { .. })) => Ok(asked),
+        (_, asked @ (Asked::Do { .. } | Asked::Again { .. } | Asked::Resize { .. })) => {
+            refuse(method, &asked, allow)
+        }
+        (Method::Get, asked) => Ok(asked),
+        (Method::Delete, Asked::Show { kind, uuid }) if is_changeable(kind) => {
+            let reuse_volumes = reuse_volumes(query)?;
+            Ok(Asked::Do { kind, uuid, verb: Verb::Terminate, reuse_volumes })
+        }
+        (Method::Patch, Asked::Show { kind: Kind::Service, uuid }) => Ok(Asked::Resize { uuid }),
+        (_, asked) => refuse(method, &asked, allow),
+    }
+}
+
+/// The methods that a path takes.
+const fn allowed(asked: &Asked) -> &'static str {
+    match asked {
+        Asked::Do { .. } | Asked::Again { .. } | Asked::Resize { .. } => "POST, OPTIONS",
+        Asked::Show { kind: Kind::Service, .. } => "DELETE, GET, PATCH, OPTIONS",
+        Asked::Show { kind: Kind::Container | Kind::Stack, .. } => "DELETE, GET, OPTIONS",
+        Asked::List { .. } | Asked::Show { .. } | Asked::Login | Asked::Events(_) => "GET, OPTIONS",
+    }
+}
+
+fn refuse(method: Method, asked: &Asked, allow: &'static str) -> Result<Asked, Refusal> {
+    let is_deed = matches!(asked, Asked::Do { .. } | Asked::Again { .. } | Asked::Resize { .. });
+    let (status, sentence) = match method {
+        Method::Options => (200, ""),
+        _ if is_deed => (405, "this has to be posted"),
+        _ => (405, "this cannot be done here"),
+    };
+    Err(Refusal { allow: Some(allow), ..Refusal::new(status, sentence) })
+}
+
+const fn is_changeable(kind: Kind) -> bool {
+    matches!(kind, Kind::Container | Kind::Service | Kind::Stack)
+}
+
+/// Clients write it as their languages do.
+fn reuse_volumes(query: &str) -> Result<Option<bool>, Refusal> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    match pairs.find(|(name, _)| name == "reuse_volumes") {
+        None => Ok(None),
+        Some((_, word)) if word.eq_ignore_ascii_case("true") => Ok(Some(true)),
+        Some((_, word)) if word.eq_ignore_ascii_case("false") => Ok(Some(false)),
+        Some(_) => Err(Refusal::new(400, "reuse_volumes must be true or false")),
     }
 }
 
@@ -144,6 +231,9 @@ fn of(subsystem: &str, rest: &[&str], query: &str) -> Result<Option<Asked>, Refu
     if is_stream(rest) || rest.len() == 2 && is_stream(&rest[1..]) {
         return Wish::read(query).map(Asked::Events).map(Some);
     }
+    if let Some(deed) = deed(subsystem, rest, query)? {
+        return Ok(Some(deed));
+    }
     let Some((kind, resource, uuid)) = known(rest).or_else(|| rest.get(1..).and_then(known)) else {
         return Ok(None);
     };
@@ -152,6 +242,23 @@ fn of(subsystem: &str, rest: &[&str], query: &str) -> Result<Option<Asked>, Refu
     }
     let path = format!("/api/{subsystem}/v1/{resource}/");
     Ok(Some(Asked::List { kind, path, filters: Filters::read(query)? }))
+}
+
+/// A path that ends with what is to be done.
+fn deed(subsystem: &str, rest: &[&str], query: &str) -> Result<Option<Asked>, Refusal> {
+    let ([resource, uuid, word] | [_, resource, uuid, word]) = *rest else { return Ok(None) };
+    let Some(kind) = kind(subsystem, resource) else { return Ok(None) };
+    let uuid = uuid.to_owned();
+    let cancels = word == "cancel";
+    Ok(match (kind, Verb::read(word)) {
+        (Kind::Action, _) if cancels || word == "retry" => Some(Asked::Again { uuid, cancels }),
+        (Kind::Container | Kind::Stack, Some(Verb::Scale)) => None,
+        (kind, Some(verb)) if is_changeable(kind) => {
+            let reuse_volumes = reuse_volumes(query)?;
+            Some(Asked::Do { kind, uuid, verb, reuse_volumes })
+        }
+        _ => None,
+    })
 }
 
 fn kind(subsystem: &str, resource: &str) -> Option<Kind> {
@@ -215,8 +322,36 @@ mod tests {
             assert_eq!(get(path).unwrap_err().status, 404, "{path}");
         }
         assert_eq!(read(Method::Other, "/api/app/v1/stack/", None).unwrap_err().status, 405);
+        for path in DEEDS {
+            let path = path.replace("{uuid}", "u");
+            assert!(read(Method::Post, &path, None).is_ok(), "{path}");
+            let refusal = read(Method::Get, &path, None).unwrap_err();
+            assert_eq!((refusal.status, refusal.allow), (405, Some("POST, OPTIONS")), "{path}");
+        }
         assert!(starts("/api/x") && starts("//api") && starts("/auth/"));
         assert!(!starts("/auth/x") && !starts("/apis") && !starts("/"));
+    }
+
+    #[test]
+    fn what_changes_is_posted_deleted_or_patched() {
+        let of = |method, path: &str, query| read(method, path, query);
+        let deed = |kind, verb, reuse_volumes| {
+            Ok(Asked::Do { kind, uuid: "U".to_owned(), verb, reuse_volumes })
+        };
+        let (post, delete) = (Method::Post, Method::Delete);
+        let redeploy = "/api/app/v1/me/service/U/redeploy";
+        assert_eq!(of(post, redeploy, None), deed(Kind::Service, Verb::Redeploy, None));
+        let python = Some("reuse_volumes=False");
+        assert_eq!(of(post, redeploy, python), deed(Kind::Service, Verb::Redeploy, Some(false)));
+        assert_eq!(of(post, redeploy, Some("reuse_volumes=0")).unwrap_err().status, 400);
+        let stack = "/api/app/v1/stack/U/";
+        assert_eq!(of(delete, stack, None), deed(Kind::Stack, Verb::Terminate, None));
+        let uuid = "U".to_owned();
+        assert_eq!(of(Method::Patch, "/api/app/v1/service/U/", None), Ok(Asked::Resize { uuid }));
+        assert_eq!(of(Method::Patch, stack, None).unwrap_err().status, 405);
+        assert_eq!(of(delete, "/api/infra/v1/node/U/", None).unwrap_err().status, 405);
+        assert_eq!(of(post, "/api/app/v1/service/", None).unwrap_err().status, 405);
+        assert_eq!(of(post, "/api/app/v1/stack/U/scale/", None).unwrap_err().status, 404);
     }
 
     proptest! {

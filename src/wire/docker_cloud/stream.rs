@@ -4,8 +4,9 @@ use protocol::{Cursor, Event, Filter, Gap, Time};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Refusal;
+use super::action::told;
 use super::route::uuid_of;
+use super::{Refusal, uri};
 use crate::bus::Wording;
 use crate::wire::frame;
 
@@ -50,7 +51,10 @@ impl Wish {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
             match &*name {
-                "type" => types.extend(parts.map(kind).collect::<Result<Vec<_>, _>>()?),
+                "type" => {
+                    let kinds = parts.map(kind).collect::<Result<Vec<_>, _>>()?;
+                    types.extend(kinds.into_iter().flatten());
+                }
                 "object" if !value.is_empty() => object = Some(uuid_of(&value).to_owned()),
                 "parent" | "parents" => parents.extend(parts.map(|it| uuid_of(it).to_owned())),
                 "since" => since = self::since(&value)?,
@@ -65,7 +69,7 @@ impl Wish {
             return Err(Refusal::new(400, "object and parents must be paths of resources"));
         }
         if types.is_empty() {
-            types = TYPES.map(|kind| format!("{kind}.*")).to_vec();
+            types = TYPES.map(classes).into_iter().flatten().collect();
         }
         let filter = Filter::classes(types);
         filter.check().map_err(|sentence| Refusal::new(400, sentence))?;
@@ -80,12 +84,23 @@ fn is_plain(uuid: &str) -> bool {
     (1..=64).contains(&uuid.len()) && uuid.bytes().all(is_legal)
 }
 
-fn kind(word: &str) -> Result<String, Refusal> {
+fn kind(word: &str) -> Result<Vec<String>, Refusal> {
     let known = TYPES.contains(&word) || word == "nodecluster";
     known
-        .then(|| format!("{word}.*"))
+        .then(|| classes(word))
         .ok_or_else(|| Refusal::new(400, format!("type must be of {}", TYPES.join(", "))))
 }
+
+/// The classes of the events about a kind of thing. Actions are jobs.
+fn classes(kind: &str) -> Vec<String> {
+    match kind {
+        "action" => JOBS.map(str::to_owned).to_vec(),
+        kind => vec![format!("{kind}.*")],
+    }
+}
+
+/// What is told of a job that is an action.
+const JOBS: [&str; 3] = ["job.queued", "job.started", "job.finished"];
 
 fn since(text: &str) -> Result<Since, Refusal> {
     if text.is_empty() {
@@ -115,8 +130,16 @@ struct Told {
 
 /// Nothing is appended for what is not wanted, or is no event of these.
 fn event(event: &Event, cursor: &Cursor, tag: &str, frames: &mut Vec<u8>) {
-    let Ok(told) = event.data.read::<Told>() else { return };
     let (kind, action) = event.class.as_str().split_once('.').unwrap_or_default();
+    let (told, kind, action, subject) = if kind == "job" {
+        let Some(told) = of_job(event) else { return };
+        let action = if action == "queued" { "create" } else { "update" };
+        let subject = uri("action", &told.uuid);
+        (told, "action", action, subject)
+    } else {
+        let Ok(told) = event.data.read::<Told>() else { return };
+        (told, kind, action, event.subject.clone())
+    };
     if !is_wanted(&told, tag) {
         return;
     }
@@ -124,7 +147,7 @@ fn event(event: &Event, cursor: &Cursor, tag: &str, frames: &mut Vec<u8>) {
         "type": kind,
         "action": action,
         "parents": told.parents,
-        "resource_uri": event.subject,
+        "resource_uri": subject,
         "state": told.state,
         "uuid": told.uuid,
         // To the second, as the original had it; the cursor is exact.
@@ -134,6 +157,13 @@ fn event(event: &Event, cursor: &Cursor, tag: &str, frames: &mut Vec<u8>) {
         "priority": event.priority.to_string(),
     });
     frame::text(frames, |out| out.extend_from_slice(text.to_string().as_bytes()));
+}
+
+/// What an event about a job says of the action that it is.
+fn of_job(event: &Event) -> Option<Told> {
+    let data = event.data.read::<serde_json::Value>().ok()?;
+    let (uuid, state, parents) = told(&data["job"])?;
+    Some(Told { uuid, state: state.to_owned(), parents })
 }
 
 fn is_wanted(told: &Told, tag: &str) -> bool {
@@ -194,6 +224,34 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_changes_containers_is_an_action() {
+        let mut event = record();
+        event.class = Class::parse("job.finished").unwrap();
+        let job = json!({
+            "id": "0193655c-1111-8abc-8def-0123456789ab", "state": "done",
+            "method": "containers/stop", "resource": "/services/s-1",
+            "locks": ["/api/app/v1/service/s-1/", "/api/app/v1/stack/k-1/"],
+        });
+        event.data = Json::from(json!({ "job": job }));
+        let action = said(";", &event).unwrap();
+        let uuid = "0193655c-1111-4abc-8def-0123456789ab";
+        for (member, value) in [
+            ("type", json!("action")),
+            ("action", json!("update")),
+            ("state", json!("Success")),
+            ("uuid", json!(uuid)),
+            ("resource_uri", json!(format!("/api/audit/v1/action/{uuid}/"))),
+            ("parents", json!(["/api/app/v1/service/s-1/", "/api/app/v1/stack/k-1/"])),
+        ] {
+            assert_eq!(action[member], value, "{member}");
+        }
+        assert!(said(";k-1", &event).is_some() && said(";k-2", &event).is_none());
+        let other = json!({ "job": {"method": "snapshot/create", "state": "done"} });
+        event.data = Json::from(other);
+        assert_eq!(said(";", &event), None);
+    }
+
+    #[test]
     fn object_and_parents_leave_out_the_others() {
         let wish = |query: &str| Wish::read(query).unwrap();
         for (query, wanted) in [
@@ -213,8 +271,9 @@ mod tests {
     #[test]
     fn types_are_classes_and_since_is_a_place() {
         let wish = Wish::read("type=container,action&type=node").unwrap();
-        assert_eq!(wish.filter.classes, ["container.*", "action.*", "node.*"]);
-        assert_eq!(Wish::read("").unwrap().filter.classes.len(), TYPES.len());
+        let jobs = ["container.*", "job.queued", "job.started", "job.finished", "node.*"];
+        assert_eq!(wish.filter.classes, jobs);
+        assert_eq!(Wish::read("").unwrap().filter.classes.len(), TYPES.len() - 1 + JOBS.len());
         assert_eq!(Wish::read("since=oldest").unwrap().since, Since::Oldest);
         let cursor = Cursor::after(Uuid::from_u128(2), 7);
         let query = format!("since={cursor}");

@@ -16,7 +16,14 @@ pub fn dockercloud_request(data: &[u8]) {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
-    match dockercloud::read(Method::Get, path, query) {
+    for method in [Method::Get, Method::Post, Method::Patch, Method::Delete] {
+        request(method, path, query);
+    }
+    dockercloud::target(data).ok();
+}
+
+fn request(method: Method, path: &str, query: Option<&str>) {
+    match dockercloud::read(method, path, query) {
         Ok(Asked::List { path, filters, .. }) => {
             let objects = (0..40).map(|n| json!({"uuid": format!("u{n}"), "name": "n"})).collect();
             let page = dockercloud::envelope(&path, &filters, objects);
@@ -29,6 +36,12 @@ pub fn dockercloud_request(data: &[u8]) {
         Ok(Asked::Events(wish)) => {
             wish.filter.check().expect("a filter within its bounds");
             assert!(!wish.tag.contains(['"', '/', '\n']));
+        }
+        Ok(Asked::Do { uuid, .. } | Asked::Resize { uuid } | Asked::Again { uuid, .. }) => {
+            assert!(method != Method::Get && dockercloud::starts(path));
+            if let Some(job) = dockercloud::job_id(&uuid) {
+                assert!(dockercloud::action_uuid(&job).is_some());
+            }
         }
         Ok(Asked::Show { .. } | Asked::Login) => assert!(dockercloud::starts(path)),
         Err(refusal) => assert!((400..500).contains(&refusal.status)),
