@@ -103,7 +103,11 @@ impl Asker<'_> {
 
     /// One action.
     pub(super) async fn action(&self, uuid: &str) -> Result<Answer, Wrong> {
-        Ok(said(&self.one_action(uuid).await?))
+        match self.one_action(uuid).await {
+            // What was begun because a trigger was called is no job.
+            Err(Wrong::Refused(_)) => self.show(Kind::Action, uuid).await,
+            found => Ok(said(&found?)),
+        }
     }
 
     async fn one_action(&self, uuid: &str) -> Result<Value, Wrong> {
