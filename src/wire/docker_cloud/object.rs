@@ -41,11 +41,13 @@ pub fn objects(kind: Kind, rows: &Rows) -> Vec<Value> {
     }
 }
 
-/// What was asked for and what was begun by triggers, the newest first.
+/// What was asked for and what was begun by triggers, the newest first. The job that a trigger's call
+/// became is the same action.
 fn actions(rows: &Rows) -> Vec<Value> {
+    let is_of_run = |job: &Value| rows.runs.iter().any(|run| run["job"] == job["id"]);
     let runs = rows.runs.iter().map(|row| (&row["created"], super::trigger::action(row)));
-    let jobs =
-        rows.jobs.iter().filter_map(|row| Some((&row["created"], super::action::action(row)?)));
+    let jobs = rows.jobs.iter().filter(|job| !is_of_run(job));
+    let jobs = jobs.filter_map(|row| Some((&row["created"], super::action::action(row)?)));
     let mut all: Vec<(&Value, Value)> = runs.chain(jobs).collect();
     all.sort_by(|(one, _), (other, _)| other.as_str().cmp(&one.as_str()));
     all.into_iter().map(|(_, action)| action).collect()
